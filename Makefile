@@ -1,0 +1,71 @@
+# Everything here needs make and Python 3.13, and does its own set-up: once, by the stamps below.
+
+PYTHON := python3.13
+UV := $(or $(shell command -v uv),.local/venv/uv/bin/uv)
+VENV := .venv/bin
+DEV := .venv/installed
+STACK := $(DEV) .local/venv/ministack/installed .local/venv/sam/installed
+
+export UV_PYTHON_DOWNLOADS := never
+export SAM_CLI_TELEMETRY := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help check format test serve logs token demo setup lock clean
+
+help: ## what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+check: $(STACK) ## format, lint, types, template
+	$(VENV)/ruff format --check
+	$(VENV)/ruff check
+	$(VENV)/basedpyright
+	AWS_DEFAULT_REGION=eu-west-1 .local/venv/sam/bin/sam validate --lint
+
+format: $(DEV) ## write the code as `check` wants it
+	$(VENV)/ruff format
+	$(VENV)/ruff check --fix
+
+test: $(STACK) ## all tests; those of the local stack share one of it
+	$(VENV)/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+
+serve: $(STACK) ## the local stack, until Ctrl-C
+	@$(VENV)/python -m local.serve
+
+logs: $(DEV) ## follow what the functions of `make serve` log
+	@$(VENV)/python -m local.logs
+
+token: $(DEV) ## a token for `make serve`: CUSTOMER=ada [SCOPE=billing/service]
+	@$(VENV)/python -m local.token $(CUSTOMER) $(SCOPE:%=--scope %)
+
+demo: $(STACK) ## a customer's life on a fresh local stack, told step by step
+	@$(VENV)/python -m local.demo
+
+setup: $(STACK) ## only what the others do first
+
+lock: $(UV) ## pin and hash anew what pyproject.toml asks for; UPGRADE=1 for newer ones
+	$(call lock,layer,layers/vendor/requirements.txt)
+	$(call lock,dev,requirements-dev.txt)
+	$(call lock,ministack,local/requirements-ministack.txt)
+	$(call lock,sam,local/requirements-sam.txt)
+
+clean: ## remove all of it
+	rm -rf .venv .local .aws-sam .pytest_cache .ruff_cache .hypothesis
+
+.venv/installed: requirements-dev.txt | $(UV)
+	$(install)
+
+.local/venv/%/installed: local/requirements-%.txt | $(UV)
+	$(install)
+
+.local/venv/uv/bin/uv:
+	$(PYTHON) -m venv .local/venv/uv
+	.local/venv/uv/bin/pip install --quiet --disable-pip-version-check uv
+
+define install
+$(UV) venv --quiet --clear --python 3.13 $(@D)
+$(UV) pip sync --quiet --require-hashes --python $(@D) $<
+touch $@
+endef
+
+lock = $(UV) pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-header --no-emit-index-url \
+	$(if $(UPGRADE),--upgrade) --group $(1) --output-file $(2)
