@@ -1,0 +1,15 @@
+"""Dead-letter queue: events whose workers were killed, again and again, before they could write down why."""
+
+from aws_lambda_powertools import Logger
+
+from billing import queue, webhook_table
+
+logger = Logger()
+
+
+@logger.inject_lambda_context
+def handler(batch: dict, context) -> None:
+    for message in batch["Records"]:
+        event = queue.received(message)
+        webhook_table.bury(event, "no worker lived to finish it")
+        logger.error("buried", event=event.id, type=event.type)

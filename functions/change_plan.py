@@ -1,0 +1,30 @@
+"""PUT /subscription/plan: move to another plan, or to the newest version of the same."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from billing import changes, plan_table, pricing
+from billing.api import Request, endpoint
+from billing.customers import Customer
+from billing.holds import Wish
+
+
+class Choice(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    plan_slug: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    quantity: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+@endpoint(body=Choice)
+def handler(request: Request, choice: Choice) -> dict:
+    """The seats stay unless others are named; what the rest of the old plan was worth is credited."""
+    plan = plan_table.current(choice.plan_slug)
+
+    def decide(ours: Customer) -> Wish | None:
+        return ours.live().change(plan, choice.quantity or ours.live().theirs.quantity)
+
+    def draft(ours: Customer, wish: Wish, change_id: str) -> changes.Draft:
+        return pricing.change(ours, wish, change_id, plan, request.at)
+
+    return changes.carry_out(request, decide, draft)

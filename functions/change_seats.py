@@ -1,0 +1,28 @@
+"""PUT /subscription/seats: change how many seats a customer pays for."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from billing import changes, plan_table, pricing
+from billing.api import Request, endpoint
+from billing.customers import Customer
+from billing.holds import Wish
+
+
+class Seats(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    quantity: Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+@endpoint(body=Seats)
+def handler(request: Request, wanted: Seats) -> dict:
+    """More seats are invoiced at once and granted when paid; fewer are credited on the next invoice."""
+
+    def decide(ours: Customer) -> Wish | None:
+        return ours.live().change(plan_table.of(ours.live()), wanted.quantity)
+
+    def draft(ours: Customer, wish: Wish, change_id: str) -> changes.Draft:
+        return pricing.change(ours, wish, change_id, plan_table.of(ours.live()), request.at)
+
+    return changes.carry_out(request, decide, draft)

@@ -1,0 +1,64 @@
+"""Webhook queue: make our records say what Stripe says."""
+
+import time
+from collections import defaultdict
+from random import uniform
+
+from aws_lambda_powertools import Logger
+
+from billing import queue, sync, webhook_table
+from billing.errors import Busy, Conflict, Contended
+
+HANDLED = {
+    "customer.subscription.created": sync.refresh,  # in checkout, too, or in Stripe's dashboard
+    "customer.subscription.updated": sync.refresh,  # plan, seats, trial or status; also the echo of our own changes
+    "customer.subscription.deleted": sync.refresh,  # access ends now
+    "customer.subscription.paused": sync.refresh,  # a trial ended without a card: no access
+    "customer.subscription.resumed": sync.refresh,  # and here it is again
+    "customer.subscription.trial_will_end": sync.refresh,  # in three days, or by now
+    "customer.subscription.pending_update_applied": sync.refresh,  # the payment came: the seats are granted
+    "customer.subscription.pending_update_expired": sync.refresh,  # it never came: the change is off
+    "invoice.created": sync.refresh,  # a renewal begins: an hour as a draft
+    "invoice.finalized": sync.refresh,  # it has its number and its pages
+    "invoice.paid": sync.refresh,  # past due becomes active, and the next period begins; out of band, too
+    "invoice.payment_failed": sync.refresh,  # active becomes past due
+    "invoice.payment_action_required": sync.refresh,  # the bank asks the customer first
+    "invoice.voided": sync.refresh,  # it will never be paid
+    "invoice.marked_uncollectible": sync.refresh,  # Stripe may call the subscription active again
+    "checkout.session.completed": sync.refresh,  # the subscription that was made there
+    "customer.deleted": sync.forget,  # Stripe has cancelled all it had
+}
+
+logger = Logger()
+
+
+@logger.inject_lambda_context
+def handler(batch: dict, context) -> dict:
+    """Events of one subscription share one fetch; what is to be delivered again is reported, message by message."""
+    groups = defaultdict(list)
+    for message in batch["Records"]:
+        event = queue.received(message)
+        groups[HANDLED.get(event.type, sync.ignore), event.customer, event.subscription].append((message, event))
+
+    again = [message for (procedure, *_), members in groups.items() for message in _handle(procedure, members)]
+    return {"batchItemFailures": [{"itemIdentifier": message["messageId"]} for message in again]}
+
+
+def _handle(procedure, members: list) -> list[dict]:
+    """The messages to be delivered again."""
+    events = [event for _, event in members]
+    about = {"procedure": procedure.__name__, "events": [event.id for event in events]}
+    try:
+        procedure(events, int(time.time()))
+        logger.info("processed", **about)
+        return []
+    except (Busy, Conflict, Contended) as busy:  # nobody's fault, so it does not count: later, and not all at once
+        for message, _ in members:
+            queue.defer(message, jitter=uniform(0.5, 1))
+        logger.info("deferred", code=busy.code, **about)
+        return [message for message, _ in members]
+    except Exception as failure:  # the one place that catches all: a poisoned event must not hold up its customer
+        if len(members) > 1:  # nor its neighbours
+            return [message for member in members for message in _handle(procedure, [member])]
+        logger.exception("failed", **about)
+        return [message for message, event in members if not webhook_table.gives_up(event, repr(failure))]

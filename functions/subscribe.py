@@ -1,0 +1,36 @@
+"""POST /subscription: buy a plan."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from billing import changes, gateway, plan_table, registration
+from billing.api import Request, endpoint
+from billing.customers import Customer
+from billing.errors import Stale
+from billing.holds import Wish
+
+
+class Order(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    plan_slug: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    quantity: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    payment_method: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,255}$")] | None = None
+
+
+@endpoint(body=Order)
+def handler(request: Request, order: Order) -> dict:
+    """Charged at once if there is something to charge; else `incomplete`, with what the client confirms it with."""
+    plan = plan_table.current(order.plan_slug)
+    registration.ensure(request.customer, request.at)
+
+    def decide(ours: Customer) -> Wish | None:
+        return ours.subscribe(plan, order.quantity, order.payment_method)
+
+    def draft(ours: Customer, wish: Wish, change_id: str) -> changes.Draft:
+        if not ours.stripe_id:
+            raise Stale("Stripe's customer is gone")
+        on_file = bool(order.payment_method) or gateway.customer(ours.stripe_id).payment_method_on_file
+        return changes.Draft(ours.subscribe_steps(plan, wish, change_id, on_file))
+
+    return changes.carry_out(request, decide, draft)

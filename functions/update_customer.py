@@ -1,0 +1,52 @@
+"""PUT /customer: who pays, and where to; as Stripe prints it on invoices."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from billing import changes, registration
+from billing.api import Request, endpoint
+from billing.customers import Customer
+from billing.holds import Wish
+
+Text = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class Address(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    line1: Text | None = None
+    line2: Text | None = None
+    city: Text | None = None
+    state: Text | None = None
+    postal_code: Text | None = None
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = None
+
+
+class TaxId(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    type: Annotated[str, Field(pattern=r"^[a-z]{2}_[a-z]{2,20}$")]
+    value: Text
+
+
+class Profile(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=255)] | None = None
+    name: Text | None = None
+    phone: Annotated[str, Field(max_length=20)] | None = None
+    address: Address | None = None
+    tax_id: TaxId | None = None
+    locale: Annotated[str, Field(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")] | None = None
+
+
+@endpoint(body=Profile)
+def handler(request: Request, profile: Profile) -> dict:
+    """The whole profile: what is not named is emptied."""
+    registration.ensure(request.customer, request.at)
+
+    def decide(ours: Customer) -> Wish:
+        return ours.describe(profile.model_dump())
+
+    def draft(ours: Customer, wish: Wish, change_id: str) -> changes.Draft:
+        return changes.Draft(ours.profile_steps(wish, change_id))
+
+    return changes.carry_out(request, decide, draft)

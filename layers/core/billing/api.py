@@ -1,0 +1,132 @@
+"""The door to API Gateway: `endpoint` makes a Lambda handler of a plain function."""
+
+import json
+import os
+import time
+from functools import wraps
+from hashlib import sha256
+from http import HTTPStatus
+from typing import NamedTuple
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
+
+from billing.errors import (
+    BillingError,
+    Conflict,
+    Forbidden,
+    Malformed,
+    NotFound,
+    PaymentDeclined,
+    Rejected,
+    Unavailable,
+)
+from billing.holds import digest
+
+STATUS = {Malformed: 400, PaymentDeclined: 402, Forbidden: 403, NotFound: 404, Conflict: 409}
+STATUS |= {Rejected: 422, Unavailable: 503}
+LARGEST = 256 * 1024  # bytes of a body
+
+logger = Logger()
+
+
+class Request(NamedTuple):
+    customer: str  # from the verified token; from the path only for our own backend; never from a body. "": of no one
+    key: str | None  # the caller's Idempotency-Key
+    fingerprint: str  # of the action and what it was given: the same key must come with the same
+    path: dict[str, str]
+    query: dict[str, str]
+    at: int  # epoch seconds: here the clock enters the house
+
+
+def endpoint(body=None, of_customer: bool = True):
+    """
+    `body` is a pydantic model of what the action is given; this door uses it without importing pydantic.
+
+    The action answers what becomes the JSON of a 200, or raises a BillingError. What is read carries an ETag.
+    """
+
+    def decorate(action):
+        @wraps(action)
+        @logger.inject_lambda_context(correlation_id_path="requestContext.requestId")
+        def handler(event, context):
+            http = APIGatewayProxyEventV2(event)
+            try:
+                given = [_read(body, http)] if body else []
+                customer = _customer(http) if of_customer else ""
+                fingerprint = digest(action.__module__, *(each.model_dump_json() for each in given))
+                path, query = http.path_parameters, http.query_string_parameters
+                request = Request(customer, _key(http), fingerprint, path, query, int(time.time()))
+                content = action(request, *given)
+            except BillingError as refusal:
+                return _problem(refusal)
+            logger.info("answered")
+            return _found(http, content) if http.http_method == "GET" else _answer(200, content)
+
+        return handler
+
+    return decorate
+
+
+def _customer(http: APIGatewayProxyEventV2) -> str:
+    if named := http.path_parameters.get("id"):  # API Gateway has asked this route's token for our scope
+        customer = named
+    else:
+        claims = http.request_context.authorizer.jwt_claim if http.request_context.authorizer else {}
+        if any(scope.startswith("billing/") for scope in claims.get("scope", "").split()):
+            raise Forbidden("a service names its customer in the path")
+        customer = claims.get(os.environ["CUSTOMER_CLAIM"], "")
+    if not _plain(customer):
+        raise Forbidden("this names no customer: 1 to 255 printable ASCII characters")
+    return customer
+
+
+def _key(http: APIGatewayProxyEventV2) -> str | None:
+    key = http.headers.get("idempotency-key")
+    if key is not None and not _plain(key):
+        raise _malformed("Idempotency-Key", "1 to 255 printable ASCII characters")
+    return key
+
+
+def _plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and 1 <= len(text) <= 255
+
+
+def _read(body, http: APIGatewayProxyEventV2):
+    if len(http.body or "") > LARGEST:
+        raise _malformed("body", f"at most {LARGEST} bytes")
+    try:
+        return body.model_validate_json(http.decoded_body if http.body else "{}")
+    except ValueError as invalid:  # pydantic's own error is one, and so is text that is no UTF-8
+        found = invalid.errors() if hasattr(invalid, "errors") else [{"loc": (), "msg": "not JSON in UTF-8"}]
+        fields = [{"field": ".".join(map(str, each["loc"])) or "body", "message": each["msg"]} for each in found]
+        raise Malformed("; ".join(f"{each['field']}: {each['message']}" for each in fields), fields) from invalid
+
+
+def _malformed(field: str, message: str) -> Malformed:
+    return Malformed(f"{field}: {message}", [{"field": field, "message": message}])
+
+
+def _answer(status: int, content: dict, kind: str = "application/json", **headers) -> dict:
+    return {"statusCode": status, "headers": {"content-type": kind, **headers}, "body": json.dumps(content)}
+
+
+def _found(http: APIGatewayProxyEventV2, content: dict) -> dict:
+    answer = _answer(200, content)
+    etag = f'"{sha256(answer["body"].encode()).hexdigest()[:32]}"'
+    if http.headers.get("if-none-match") == etag:
+        return {"statusCode": 304, "headers": {"etag": etag}}
+    answer["headers"]["etag"] = etag
+    return answer
+
+
+def _problem(refusal: BillingError) -> dict:
+    """RFC 9457, with our stable `code`, and the fields that could not be read."""
+    status = next(status for kind, status in STATUS.items() if isinstance(refusal, kind))
+    logger.info("refused", code=refusal.code, status=status)
+    content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    content |= {"code": refusal.code, "detail": str(refusal)}
+    if isinstance(refusal, Malformed) and refusal.fields:
+        content["fields"] = refusal.fields
+    later = {"retry-after": str(refusal.retry_after)} if refusal.retry_after else {}
+    return _answer(status, content, "application/problem+json", **later)

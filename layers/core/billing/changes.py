@@ -1,0 +1,195 @@
+"""How a wish becomes a fact, here and at Stripe, once: hold, apply, settle; and recover, by looking."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from billing import customer_table, gateway, plan_table, records
+from billing.api import Request
+from billing.customers import Customer, Profile, Revision
+from billing.errors import (
+    ChangeInFlight,
+    Failed,
+    KeyReused,
+    KeySpent,
+    NotFound,
+    PaymentDeclined,
+    Rejected,
+    Stale,
+    Unavailable,
+)
+from billing.gateway import Said
+from billing.holds import Change, Settled, Step, Wish, digest
+from billing.proration import Proration
+from billing.subscriptions import Theirs
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a wish takes: steps with every parameter that goes to Stripe, and what they cost."""
+
+    steps: list[Step]
+    proration: Proration | None = None
+    billed: str | None = None
+
+
+def carry_out(
+    request: Request,
+    decide: Callable[[Customer], Wish | None],
+    draft: Callable[[Customer, Wish, str], Draft],
+) -> dict:
+    """
+    Carry out a wish once; answers what its customer may see.
+
+    `decide` answers the wish, None if it is true already, or refuses; `draft` its steps under a change's id. Neither
+    changes anything: both are asked again if the record moves before the hold. Of two wishes at once the later is
+    turned away before Stripe hears of it, unless it is the same: then it joins. Whoever dies on the way leaves a
+    hold, and the next caller finds out at Stripe how far it had come.
+    """
+    at = request.at
+    for _ in range(records.TRIES):
+        ours = recover(customer_table.find(request.customer, at), at)
+        if request.key and (told := customer_table.settled(ours.id, _named(request))):
+            return _again(told, request)
+        held, wish = ours.pending, decide(ours)
+        if held and held.id == _named(request) and held.fingerprint != request.fingerprint:
+            raise KeyReused("this Idempotency-Key has been used for another change")
+        try:
+            if held and held.wish == wish:
+                return _join(ours, held, at)
+            if held and not held.overdue(at):
+                raise ChangeInFlight("another change is waiting for Stripe")
+            if not wish:
+                return _true_already(ours, request)
+            id = _named(request) or digest(ours.id, ours.version, wish)
+            revision = ours.hold(_change(id, request, wish, draft(ours, wish, id)), at)
+            records.commit(ours, revision)
+        except Stale:
+            continue
+        return _finish(revision.customer, at)
+    raise Stale("the customer keeps moving")
+
+
+def recover(ours: Customer, at: int) -> Customer:
+    """
+    Find out what became of a hold whose maker is dead, before anything is decided.
+
+    Found at Stripe: settled. Not found: its own wish may be sent again under the same keys as long as Stripe surely
+    remembers them, and another wish replaces it.
+    """
+    held = ours.pending
+    if not held or not held.overdue(at):
+        return ours
+    if said := gateway.look(held):
+        return _settle(ours, held, said, at)[0]
+    return records.update(ours, lambda current: current.release(held, at), at) if held.expired(at) else ours
+
+
+def settling(ours: Customer, said: Said, at: int) -> Revision:
+    """What our record becomes by what Stripe said."""
+    if isinstance(said, Theirs):
+        known = ours.subscription and ours.subscription.theirs.id == said.id
+        aside = None if known else customer_table.aside(ours.id, said.id)
+        return ours.absorb(said, plan_table.by_price(said.price), at, aside)
+    held = ours.pending
+    return ours.profiled(Profile(**held.wish.terms), at) if held and said.change == held.id else Revision(ours)
+
+
+def _join(ours: Customer, held: Change, at: int) -> dict:
+    """The same wish is held already: by someone at work, or by a dead one that has just been looked for."""
+    if not held.overdue(at) and (said := gateway.look(held)):
+        return _told(*_settle(ours, held, said, at), held)
+    return _finish(ours, at)
+
+
+def _finish(ours: Customer, at: int) -> dict:
+    held = ours.pending
+    assert held is not None
+    return _told(*_settle(ours, held, _apply(ours, held, at), at), held)
+
+
+def _apply(ours: Customer, change: Change, at: int) -> Said:
+    try:
+        said = gateway.apply(change)
+    except (PaymentDeclined, Rejected, NotFound):  # a clear no: nothing has happened
+        records.update(ours, lambda current: current.release(change, at), at)
+        raise
+    except Failed as failure:  # it may have happened all the same: look
+        said = gateway.look(change)
+        if not said:
+            hopeless = isinstance(failure, KeySpent)
+            records.update(ours, lambda current: current.doubt(change, hopeless, at), at)
+            raise
+    if not said:
+        raise Unavailable("Stripe took the change and does not show it yet")
+    return said
+
+
+def _settle(ours: Customer, held: Change, said: Said, at: int) -> tuple[Customer, Settled | None]:
+    """
+    Record what Stripe said of the held change. If the record has moved, a webhook may have done so, or settled it:
+    then what Stripe says now, unless that is settled.
+    """
+    for _ in range(records.TRIES):
+        revision = settling(ours, said, at)
+        try:
+            records.commit(ours, revision)
+            return revision.customer, revision.settled
+        except Stale:
+            ours = customer_table.find(ours.id, at)
+            if not ours.holds(held):
+                return ours, None
+            said = gateway.look(held) or said
+    raise Stale("the customer keeps moving")
+
+
+def _told(ours: Customer, settled: Settled | None, held: Change) -> dict:
+    """What the caller of a change is told: what was settled, by us or by someone else, with what confirms a payment."""
+    told = settled or customer_table.settled(ours.id, held.id)
+    if not told:
+        raise Unavailable("the outcome is not known yet")
+    secret = ours.subscription.theirs.client_secret if ours.subscription else None
+    return _payable(told.answer, secret)
+
+
+def _again(told: Settled, request: Request) -> dict:
+    if told.fingerprint != request.fingerprint:
+        raise KeyReused("this Idempotency-Key has been used for another change")
+    return _payable(told.answer, None)
+
+
+def _true_already(ours: Customer, request: Request) -> dict:
+    """Nothing to do; what may have been paid meanwhile is asked for, a dead hold gives way, a caller's key is taken."""
+    at = request.at
+    if ours.live().theirs.unpaid:
+        revision = settling(ours, gateway.subscription(ours.live().theirs.id), at)
+        records.commit(ours, revision)
+        ours = revision.customer
+    subscription = ours.live()
+    answer = subscription.public(plan_table.by_price(subscription.theirs.price), at)
+    if ours.pending or request.key:
+        id = _named(request) or digest(ours.id, ours.version)
+        records.commit(ours, ours.answered(id, request.fingerprint, answer, at))
+    return _payable(answer, subscription.theirs.client_secret)
+
+
+def _payable(answer: dict, secret: str | None) -> dict:
+    """With what the client confirms a payment with; it is on no record, so it is asked for again."""
+    if not secret and (answer.get("status") == "incomplete" or answer.get("pending_change")):
+        secret = gateway.subscription(answer["id"]).client_secret
+    return answer | {"payment": {"client_secret": secret}} if secret else answer
+
+
+def _change(id: str, request: Request, wish: Wish, draft: Draft) -> Change:
+    return Change(
+        id=id,
+        fingerprint=request.fingerprint,
+        wish=wish,
+        steps=draft.steps,
+        held_at=request.at,
+        proration=draft.proration,
+        billed=draft.billed,
+    )
+
+
+def _named(request: Request) -> str | None:
+    return digest(request.customer, request.key) if request.key else None

@@ -1,0 +1,236 @@
+"""
+A customer: the one thing that is versioned. Its subscription, its invoices, a change in flight and the answer of a
+settled one are written together with it, and only if its version is still the one they grew from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from billing.errors import AlreadySubscribed, ChangeInFlight, NotFound
+from billing.holds import Change, Settled, Step, Wish
+from billing.invoices import Invoice
+from billing.plans import Plan
+from billing.subscriptions import Subscription, Theirs, taken_up
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Who pays, as Stripe prints it on invoices. Personal data: never logged."""
+
+    email: str | None = None
+    name: str | None = None
+    phone: str | None = None
+    address: dict | None = None  # line1, line2, city, state, postal_code, country
+    tax_id: dict | None = None  # type, value (docs: Customer tax IDs)
+    locale: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TheirCustomer:
+    """What Stripe said of its customer when last asked."""
+
+    id: str  # cus_...
+    deleted: bool = False
+    change: str | None = None  # id of the last change of ours to its profile
+    payment_method_on_file: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    id: str  # the claim that the product's tokens carry
+    created_at: int
+    updated_at: int
+    version: int = 0  # 0: not on record yet
+    stripe_id: str | None = None  # cus_...
+    registrations: int = 0  # Stripe customers begun for it: one may be deleted at Stripe
+    registering_since: int | None = None
+    profile: Profile = field(default_factory=Profile)
+    subscription: Subscription | None = None  # the live one; else the last
+    trialed: bool = False
+    pending: Change | None = None
+    attempt: int = 0  # counts released holds: the next one speaks to Stripe under new keys
+    terms: int = 0  # moves with whatever a limit depends on; totals of usage name it
+
+    def live(self) -> Subscription:
+        if not self.subscription or self.subscription.theirs.ended:
+            raise NotFound("no subscription")
+        return self.subscription
+
+    def subscribe(self, plan: Plan, quantity: int, payment_method: str | None) -> Wish | None:
+        """
+        One live subscription per customer; None if it already is the wished one.
+
+        One that was never paid does not fill the slot: the same wish may still pay it, another one replaces it.
+        """
+        plan.seat(quantity)
+        if self.subscription and not self.subscription.theirs.ended:
+            theirs = self.subscription.theirs
+            same = (theirs.price, theirs.quantity) == (plan.price, quantity)
+            if same and (theirs.fills_slot or not payment_method):
+                return None
+            if theirs.fills_slot:
+                raise AlreadySubscribed("one subscription per customer: change the plan or the seats of this one")
+        terms = {"price": plan.price, "quantity": quantity, "payment_method": payment_method}
+        return Wish("subscribe", terms)
+
+    def subscribe_steps(self, plan: Plan, wish: Wish, change_id: str, on_file: bool) -> list[Step]:
+        """With a payment method Stripe charges at once; without, the client confirms the first payment."""
+        stripe_id, payment_method = self.stripe_id or "", wish.terms["payment_method"]
+        params: dict = {
+            "customer": stripe_id,
+            "items": [{"price": plan.price, "quantity": wish.terms["quantity"]}],
+            "payment_behavior": "allow_incomplete" if on_file else "default_incomplete",
+            "payment_settings": {"save_default_payment_method": "on_subscription"},
+            "billing_mode": {"type": "flexible"},
+            "metadata": {"change_id": change_id, "customer": self.id},
+        }
+        steps = []
+        if self.subscription and not self.subscription.theirs.ended:  # it was never paid
+            steps.append(Step("cancel_subscription", self.subscription.theirs.id))
+        if payment_method:
+            params["default_payment_method"] = payment_method
+            steps.append(Step("attach_payment_method", stripe_id, {"payment_method": payment_method}))
+        if plan.trial_days and not self.trialed:
+            params["trial_period_days"] = plan.trial_days
+            params["trial_settings"] = {"end_behavior": {"missing_payment_method": "cancel"}}
+        return [*steps, Step("create_subscription", stripe_id, params)]
+
+    def describe(self, profile: dict) -> Wish:
+        return Wish("profile", profile)
+
+    def profile_steps(self, wish: Wish, change_id: str) -> list[Step]:
+        """The tax id goes first: if Stripe does not take it, nothing has changed. To Stripe, empty is ""."""
+        stripe_id, profile = self.stripe_id or "", Profile(**wish.terms)
+        params = {
+            "email": profile.email or "",
+            "name": profile.name or "",
+            "phone": profile.phone or "",
+            "address": {name: value or "" for name, value in profile.address.items()} if profile.address else "",
+            "preferred_locales": [profile.locale] if profile.locale else "",
+            "metadata": {"change_id": change_id},
+        }
+        return [Step("set_tax_id", stripe_id, profile.tax_id or {}), Step("update_customer", stripe_id, params)]
+
+    def begins_registration(self, at: int) -> Revision:
+        return self._revise(at, registrations=self.registrations + 1, registering_since=at)
+
+    def registered(self, stripe_id: str, at: int) -> Revision:
+        return replace(self._revise(at, stripe_id=stripe_id, registering_since=None), names=stripe_id)
+
+    def hold(self, change: Change, at: int) -> Revision:
+        """A hold that is overdue has been looked for at Stripe and not been found: it gives way."""
+        if self.pending and not self.pending.overdue(at):
+            raise ChangeInFlight("another change is waiting for Stripe")
+        attempt = self.attempt + bool(self.pending)
+        subscription = self.subscription
+        if subscription and change.billed == "now":
+            subscription = subscription.invoiced(at)
+        return self._revise(at, pending=replace(change, attempt=attempt), attempt=attempt, subscription=subscription)
+
+    def release(self, change: Change, at: int) -> Revision:
+        """Nothing has come of it."""
+        return self._revise(at, pending=None, attempt=self.attempt + 1) if self.holds(change) else Revision(self)
+
+    def doubt(self, change: Change, hopeless: bool, at: int) -> Revision:
+        """Stripe failed and shows no trace. The second time it is repeating itself: let the next attempt begin."""
+        held = self.pending
+        if not held or held.id != change.id:
+            return Revision(self)
+        return (
+            self.release(held, at) if hopeless or held.failures else self._revise(at, pending=replace(held, failures=1))
+        )
+
+    def absorb(self, theirs: Theirs, plan: Plan | None, at: int, aside: Subscription | None = None) -> Revision:
+        """
+        Record what Stripe says of a subscription. A held change that it shows is settled; one that it does not stays.
+
+        It becomes the customer's one if that place is free; else it stands aside (`aside`, if it stood there before):
+        ended long ago, or made elsewhere beside the live one.
+        """
+        before, held = self.subscription, self.pending
+        if before and before.theirs.id == theirs.id:
+            after, gone = before.follow(theirs, plan, at), ()
+        elif self._takes_over(theirs):
+            after, gone = taken_up(theirs, plan, at), (before,) if before else ()
+        else:
+            after = aside.follow(theirs, plan, at) if aside else taken_up(theirs, plan, at)
+            return Revision(self) if after == aside else self._revise(at, aside=(after,))
+
+        fields: dict = {"subscription": after, "trialed": self.trialed or theirs.trial_ends_at is not None}
+        if not before or before.terms() != after.terms():
+            fields["terms"] = self.terms + 1
+        if held and self._shows(theirs, held):
+            answer = _answer(held, after.public(plan, at))
+            return self._revise(at, aside=gone, settled=answer, pending=None, **fields)
+        if all(getattr(self, name) == value for name, value in fields.items()):
+            return Revision(replace(self, subscription=after))
+        return self._revise(at, aside=gone, **fields)
+
+    def profiled(self, profile: Profile, at: int) -> Revision:
+        """Stripe has the new profile: the change that held it is settled."""
+        after = replace(self, profile=profile)
+        settled = _answer(self.pending, after.public()) if self.pending else None
+        return self._revise(at, settled=settled, profile=profile, pending=None)
+
+    def answered(self, change_id: str, fingerprint: str, answer: dict, at: int) -> Revision:
+        """A wish that was true already is answered, and its key is taken."""
+        fields = {"pending": None, "attempt": self.attempt + bool(self.pending)}
+        return self._revise(at, settled=Settled(change_id, fingerprint, answer), **fields)
+
+    def holds(self, change: Change) -> bool:
+        return self.pending is not None and (self.pending.id, self.pending.attempt) == (change.id, change.attempt)
+
+    def public(self) -> dict:
+        return {"id": self.id} | {name: getattr(self.profile, name) for name in self.profile.__slots__}
+
+    def _takes_over(self, theirs: Theirs) -> bool:
+        if not self.subscription or (self.pending and theirs.shows(self.pending.id)):
+            return True
+        ours = self.subscription.theirs
+        return not ours.fills_slot and (theirs.fills_slot or theirs.created > ours.created)
+
+    def _shows(self, theirs: Theirs, held: Change) -> bool:
+        """By the change's id; where the last call takes no metadata, by what it leaves behind."""
+        last = held.steps[-1]
+        if last.call == "cancel_subscription":
+            return last.target == theirs.id and theirs.status == "canceled"
+        if last.call == "void_invoice":
+            return theirs.awaited is None or theirs.awaited.invoice != last.target
+        return theirs.shows(held.id)
+
+    def _revise(self, at: int, aside: tuple = (), settled: Settled | None = None, **fields) -> Revision:
+        return Revision(_next(self, at, **fields), moved=True, aside=aside, settled=settled)
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a customer becomes, and all that is written in the same transaction. Not moved: nothing is to be written."""
+
+    customer: Customer
+    moved: bool = False
+    names: str | None = None  # the Stripe customer that is this one from now on
+    aside: tuple[Subscription, ...] = ()
+    settled: Settled | None = None
+    invoices: tuple[Invoice, ...] = ()
+
+    def billing(self, invoices: tuple[Invoice, ...], at: int) -> Revision:
+        """The same, with invoices: they are the customer's, so its version moves."""
+        return replace(self._moving(at), invoices=invoices) if invoices else self
+
+    def deregistering(self, at: int) -> Revision:
+        """The same, and Stripe has deleted its customer."""
+        moving = self._moving(at)
+        return replace(moving, customer=replace(moving.customer, stripe_id=None))
+
+    def _moving(self, at: int) -> Revision:
+        return self if self.moved else Revision(_next(self.customer, at), moved=True)
+
+
+def _answer(change: Change, answer: dict) -> Settled:
+    priced = {"proration": change.proration.public(), "billed": change.billed} if change.proration else {}
+    return Settled(change.id, change.fingerprint, answer | priced)
+
+
+def _next(customer: Customer, at: int, **fields) -> Customer:
+    return replace(customer, version=customer.version + 1, updated_at=at, **fields)

@@ -1,0 +1,102 @@
+"""
+Every way a wish can end other than done. `code` is for programs and never changes; the message is for people.
+
+BillingError
+ ├─ Malformed             400  cannot be read; `fields` says where
+ │   └─ Forged                 a webhook that is not Stripe's, not of now, or not of this stage
+ ├─ PaymentDeclined       402  Stripe could not collect; nothing has changed
+ ├─ Forbidden             403  not with this token
+ ├─ NotFound              404  no such plan, customer, subscription or change
+ ├─ Conflict              409
+ │   ├─ Stale                  someone else moved the record first
+ │   ├─ ChangeInFlight         another change is waiting for Stripe
+ │   ├─ KeyReused              this Idempotency-Key has meant something else
+ │   └─ AlreadySubscribed      one live subscription per customer
+ ├─ Rejected              422  the rules say no, and would say no again
+ │   ├─ SeatsOutOfRange
+ │   ├─ OtherCurrency          a subscription keeps its currency
+ │   ├─ NotChangeable          not while the subscription has this status
+ │   ├─ NotCancelling          nothing to resume
+ │   └─ StripeRefused          Stripe's own rules say no
+ └─ Unavailable           503  no answer to trust: the same wish may safely be sent again
+     ├─ Contended              too many at once on one record
+     ├─ Busy                   Stripe turned us away before it began
+     └─ Failed                 Stripe failed, and says so again under this key; it may have happened all the same
+         └─ KeySpent           this key holds other parameters: no use to try it again
+"""
+
+from collections.abc import Sequence
+
+
+class BillingError(Exception):
+    code: str
+    retry_after: int | None = None  # seconds
+
+    def __init_subclass__(cls, code: str, retry_after: int | None = None):
+        cls.code, cls.retry_after = code, retry_after or cls.retry_after
+
+
+class Malformed(BillingError, code="malformed"):
+    def __init__(self, message: str, fields: Sequence[dict] = ()):
+        super().__init__(message)
+        self.fields = list(fields)  # of {"field", "message"}
+
+
+class Forged(Malformed, code="forged"): ...
+
+
+class PaymentDeclined(BillingError, code="payment_declined"): ...
+
+
+class Forbidden(BillingError, code="forbidden"): ...
+
+
+class NotFound(BillingError, code="not_found"): ...
+
+
+class Conflict(BillingError, code="conflict"): ...
+
+
+class Stale(Conflict, code="stale", retry_after=1): ...
+
+
+class ChangeInFlight(Conflict, code="change_in_flight", retry_after=5): ...
+
+
+class KeyReused(Conflict, code="idempotency_key_reused"): ...
+
+
+class AlreadySubscribed(Conflict, code="already_subscribed"): ...
+
+
+class Rejected(BillingError, code="rejected"): ...
+
+
+class SeatsOutOfRange(Rejected, code="seats_out_of_range"): ...
+
+
+class OtherCurrency(Rejected, code="other_currency"): ...
+
+
+class NotChangeable(Rejected, code="not_changeable"): ...
+
+
+class NotCancelling(Rejected, code="not_cancelling"): ...
+
+
+class StripeRefused(Rejected, code="stripe_refused"): ...
+
+
+class Unavailable(BillingError, code="unavailable", retry_after=5): ...
+
+
+class Contended(Unavailable, code="contended", retry_after=1): ...
+
+
+class Busy(Unavailable, code="stripe_busy"): ...
+
+
+class Failed(Unavailable, code="stripe_failed"): ...
+
+
+class KeySpent(Failed, code="stripe_key_spent"): ...

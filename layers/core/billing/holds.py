@@ -1,0 +1,70 @@
+"""A change that is decided, and on record as held, before Stripe hears of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from billing.proration import Proration
+
+PATIENCE = 50  # seconds: twice the function's timeout; whoever made an older hold is dead
+EXPIRY = 23 * 3600  # seconds: an hour before Stripe may forget an idempotency key
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Where the customer wants to be: absolute, so that wishing twice is wishing once."""
+
+    action: str  # subscribe, change, cancel, resume, withdraw, profile
+    terms: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call to Stripe, fixed whole at the hold: what is sent again is what was sent."""
+
+    call: str  # a line of gateway.CALLS
+    target: str  # the object it is about; for a creation, the Stripe customer
+    params: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """
+    A wish and the steps that make it true. It is found at Stripe when its last step is: by its id in the metadata,
+    or, where a call takes none, by the state that it leaves.
+    """
+
+    id: str
+    fingerprint: str  # of the request: the same Idempotency-Key must come with the same
+    wish: Wish
+    steps: list[Step]
+    held_at: int
+    attempt: int = 0
+    failures: int = 0
+    proration: Proration | None = None
+    billed: str | None = None  # now, next_invoice; None where nothing is
+
+    def overdue(self, at: int) -> bool:
+        return at >= self.held_at + PATIENCE
+
+    def expired(self, at: int) -> bool:
+        return at >= self.held_at + EXPIRY
+
+    def key(self, number: int) -> str:
+        """Stripe's idempotency key of a step: a new attempt is a new key, for Stripe replays a stored 402 or 500."""
+        return f"{self.id}:{number}:{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the caller of a change was told; kept a day, so that the same key is answered the same."""
+
+    id: str
+    fingerprint: str
+    answer: dict
+
+
+def digest(*parts) -> str:
+    """Callers' keys are theirs alone: two customers may send the same one, and Stripe's account is shared."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,127 @@
+"""
+Plans on record: immutable versions, a pointer to the one in force, and which version a Stripe price belongs to.
+
+A version never changes once it has its price, so it is remembered for good; the pointer for a minute.
+"""
+
+import os
+import time
+from dataclasses import asdict, replace
+from functools import cache
+
+from billing import dynamodb
+from billing.errors import NotChangeable, NotFound, Stale
+from billing.plans import Metric, Plan
+from billing.subscriptions import Subscription
+
+TABLE = os.environ["PLANS_TABLE"]
+FRESH = 60  # seconds that the catalogue in force is remembered
+
+_catalogue: tuple[float, dict[str, int]] = (0.0, {})
+
+
+def in_force() -> dict[str, int]:
+    """Slug to version of all that can be bought now."""
+    global _catalogue
+    read_at, known = _catalogue
+    if time.monotonic() - read_at >= FRESH or not read_at:
+        pointers = dynamodb.query(TABLE, "plans")
+        known = {pointer["sk"]: pointer["version"] for pointer in pointers if not pointer["retired"]}
+        _catalogue = time.monotonic(), known
+    return known
+
+
+def current(slug: str) -> Plan:
+    if slug not in in_force():
+        raise NotFound(f"no plan {slug}")
+    return version(slug, in_force()[slug])
+
+
+@cache
+def version(slug: str, number: int) -> Plan:
+    plan = draft(slug, number)
+    if not plan or not plan.price:
+        raise NotFound(f"no plan {slug}, version {number}")
+    return plan
+
+
+def of(subscription: Subscription) -> Plan:
+    """The version that a subscription has, be it retired; refused if its price is not of our catalogue."""
+    if subscription.plan is None or subscription.plan_version is None:
+        raise NotChangeable("the plan of this subscription is not in the catalogue")
+    return version(subscription.plan, subscription.plan_version)
+
+
+@cache
+def _by_price(price: str) -> Plan:
+    found = dynamodb.get(TABLE, pk=f"price#{price}", sk="plan")
+    if not found:
+        raise NotFound(f"no plan has the price {price}")
+    return version(found["slug"], found["version"])
+
+
+def by_price(price: str) -> Plan | None:
+    """The plan that a subscription has; None: its price is not of our catalogue."""
+    try:
+        return _by_price(price)
+    except NotFound:
+        return None
+
+
+def draft(slug: str, number: int) -> Plan | None:
+    found = dynamodb.get(TABLE, pk=f"plan#{slug}", sk=_sort(number))
+    return _plan(found) if found else None
+
+
+def latest(slug: str) -> Plan | None:
+    """The version with the highest number, be it a draft."""
+    found = dynamodb.query(TABLE, f"plan#{slug}", "version#", newest=1)
+    return _plan(found[0]) if found else None
+
+
+def pointer(slug: str) -> dict | None:
+    """{version, retired} as it stands now."""
+    return dynamodb.get(TABLE, pk="plans", sk=slug)
+
+
+def add(plan: Plan) -> None:
+    """A draft takes its number for good; Stale if another has taken it."""
+    item = _key(plan) | asdict(plan)
+    if dynamodb.transact([dynamodb.put(TABLE, item, "attribute_not_exists(pk)")]):
+        raise Stale(f"version {plan.version} of plan {plan.slug} has been taken")
+
+
+def publish(plan: Plan, before: dict | None) -> None:
+    """The draft gets its price, and the pointer moves to it; Stale if that has moved from where it was `before`."""
+    moved = {"pk": "plans", "sk": plan.slug, "version": plan.version, "retired": False}
+    belongs = {"pk": f"price#{plan.price}", "sk": "plan", "slug": plan.slug, "version": plan.version}
+    _flip(moved, before, [dynamodb.put(TABLE, _key(plan) | asdict(plan)), dynamodb.put(TABLE, belongs)])
+
+
+def retire(slug: str, before: dict) -> None:
+    """No one can buy it any more; whoever has it keeps it."""
+    _flip(before | {"retired": True}, before, [])
+
+
+def _flip(moved: dict, before: dict | None, along: list[dict]) -> None:
+    unmoved, values = "attribute_not_exists(pk)", {}
+    if before:
+        unmoved, values = "version = :version AND retired = :retired", {k: before[k] for k in ("version", "retired")}
+    if dynamodb.transact([dynamodb.put(TABLE, moved, unmoved, **values), *along]):
+        raise Stale("the plan has been changed meanwhile")
+    global _catalogue
+    _catalogue = (0.0, {})
+
+
+def _key(plan: Plan) -> dict:
+    return {"pk": f"plan#{plan.slug}", "sk": _sort(plan.version)}
+
+
+def _sort(number: int) -> str:
+    return f"version#{number:06}"
+
+
+def _plan(item: dict) -> Plan:
+    fields = {name: value for name, value in item.items() if name not in ("pk", "sk")}
+    plan = Plan(**fields)
+    return replace(plan, metrics={id: Metric(**metric) for id, metric in fields.get("metrics", {}).items()})

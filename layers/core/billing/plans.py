@@ -1,0 +1,75 @@
+"""What we sell: immutable versions of plans, and what each of them allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from billing.errors import SeatsOutOfRange
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """Something that is counted. `limit` is a name in the plan's limits."""
+
+    limit: str
+    enforcement: str = "hard"  # hard: never passed; soft: passed, and said; observe: only counted
+    aggregation: str = "sum"
+    kind: str = "consumed"
+    reset: str = "period"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    One version of a plan; it never changes once it has a price. Money in minor units of `currency`.
+
+    A limit of None is unlimited; one that is absent is 0, so that nothing opens by mistake.
+    """
+
+    slug: str
+    version: int
+    name: str
+    billing_interval: str  # month, year
+    currency: str
+    base_price_cents: int
+    price_per_seat_cents: int = 0
+    included_seats: int = 1
+    max_seats: int | None = 0
+    trial_days: int = 0
+    grace_days: int = 0  # of access after a renewal could not be paid
+    features: list[str] = field(default_factory=list)
+    limits: dict[str, int | None] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    price: str | None = None  # Stripe's price_...; None while the version is a draft
+
+    def total(self, seats: int) -> int:
+        """What a whole period costs: the base price up to the included seats, then so much a seat."""
+        return self.base_price_cents + max(0, seats - self.included_seats) * self.price_per_seat_cents
+
+    def tiers(self) -> list[dict]:
+        """The same, as Stripe's graduated tiers (docs: Pricing models). A flat amount counts even for no seat."""
+        beyond = {"up_to": "inf", "unit_amount": self.price_per_seat_cents}
+        if not self.included_seats:
+            return [beyond | {"flat_amount": self.base_price_cents}]
+        return [{"up_to": self.included_seats, "flat_amount": self.base_price_cents, "unit_amount": 0}, beyond]
+
+    def seat(self, seats: int) -> None:
+        if self.max_seats is not None and seats > self.max_seats:
+            raise SeatsOutOfRange(f"{self.name} allows at most {self.max_seats} seats")
+
+    def limit_of(self, metric: Metric) -> int | None:
+        return self.limits.get(metric.limit, 0)
+
+    def offers(self, other: Plan) -> bool:
+        """Whether the other version sells the same: it may then stand for this one."""
+        return self.content() == other.content()
+
+    def content(self) -> dict:
+        """All that is sold, without the number and the price of the version."""
+        return {name: getattr(self, name) for name in self.__slots__ if name not in ("version", "price")}
+
+    def public(self) -> dict:
+        metrics = {
+            id: {name: getattr(metric, name) for name in metric.__slots__} for id, metric in self.metrics.items()
+        }
+        return self.content() | {"version": self.version, "metrics": metrics}

@@ -1,0 +1,41 @@
+"""The door to SQS: a FIFO queue of webhook envelopes."""
+
+import json
+import os
+from dataclasses import asdict
+from functools import cache
+
+import boto3
+
+from billing.webhooks import WebhookEvent
+
+LONGEST = 900  # seconds that a message is hidden
+
+
+@cache
+def sqs():
+    return boto3.client("sqs")
+
+
+def send(event: WebhookEvent) -> None:
+    """Returns once SQS has it; the same event sent twice within five minutes is one message."""
+    sqs().send_message(
+        QueueUrl=os.environ["WEBHOOK_QUEUE"],
+        MessageBody=json.dumps(asdict(event)),
+        MessageGroupId=event.group,
+        MessageDeduplicationId=event.id,
+    )
+
+
+def received(message: dict) -> WebhookEvent:
+    return WebhookEvent(**json.loads(message["body"]))
+
+
+def defer(message: dict, jitter: float) -> None:
+    """Hide a message in hand, and its group with it, for 2^deliveries seconds, a quarter of an hour at most."""
+    deliveries = int(message["attributes"]["ApproximateReceiveCount"])
+    sqs().change_message_visibility(
+        QueueUrl=os.environ["WEBHOOK_QUEUE"],
+        ReceiptHandle=message["receiptHandle"],
+        VisibilityTimeout=int(min(2**deliveries, LONGEST) * jitter),
+    )

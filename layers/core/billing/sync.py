@@ -1,0 +1,66 @@
+"""Bringing our record up to Stripe's. Events may come late, twice, in any order, or stand for others that were lost."""
+
+from collections.abc import Callable, Sequence
+
+from billing import changes, customer_table, dynamodb, gateway, records, webhook_table
+from billing.customers import Customer, Revision
+from billing.errors import NotFound, Stale
+from billing.webhooks import WebhookEvent
+
+
+def refresh(events: Sequence[WebhookEvent], at: int) -> None:
+    """
+    Record what Stripe now says of the subscription and the invoices that these events are about.
+
+    One fetch for each object, however many events name it.
+    """
+
+    def fetch(ours: Customer) -> Revision:
+        subscription = events[0].subscription
+        revision = changes.settling(ours, gateway.subscription(subscription), at) if subscription else Revision(ours)
+        ids = {event.object_id: None for event in events if event.object_id and event.type.startswith("invoice.")}
+        return revision.billing(tuple(gateway.invoice(id) for id in ids), at)
+
+    _record(events, fetch, at)
+
+
+def forget(events: Sequence[WebhookEvent], at: int) -> None:
+    """Stripe has deleted its customer, and cancelled what it had: the next wish makes a new one."""
+
+    def deregister(ours: Customer) -> Revision:
+        revision, subscription = Revision(ours), ours.subscription
+        if subscription and subscription.theirs.customer == events[0].customer and not subscription.theirs.ended:
+            revision = changes.settling(ours, gateway.subscription(subscription.theirs.id), at)
+        return revision.deregistering(at) if ours.stripe_id == events[0].customer else revision
+
+    _record(events, deregister, at)
+
+
+def ignore(events: Sequence[WebhookEvent], at: int) -> None:
+    """Nothing to do, and on record that there was nothing."""
+    for event in events:
+        dynamodb.transact([webhook_table.mark(event, "ignored")])
+
+
+def _record(events: Sequence[WebhookEvent], step: Callable[[Customer], Revision], at: int) -> None:
+    """
+    Ours is read first, then Stripe's, so an older answer never covers a newer one; then one transaction for the new
+    state and the marks of all events. One that is marked already is dropped, and the rest is done again without it.
+    Events of a customer who is not ours are ignored.
+    """
+    try:
+        owner = customer_table.owner(events[0].customer or "nobody")
+    except NotFound:
+        return ignore(events, at)
+    left = list({event.id: event for event in events}.values())  # no transaction may name an item twice
+    for _ in range(records.TRIES):
+        before = customer_table.find(owner, at)
+        revision = step(before)
+        try:
+            stood = records.commit(before, revision, [webhook_table.mark(event, "done") for event in left])
+        except Stale:
+            continue
+        left = [event for place, event in enumerate(left) if place not in stood]
+        if not stood or not left:
+            return
+    raise Stale("the customer keeps moving")
