@@ -16,8 +16,9 @@ def follow(aws: MiniStack, since: float) -> None:
                 logGroupName=group["logGroupName"], startTime=int(since * 1000)
             )
             for event in (event for page in pages for event in page["events"]):
-                if event["eventId"] not in seen:
-                    seen.add(event["eventId"])
+                line = event["logStreamName"], event["timestamp"], event["message"]  # MiniStack gives no eventId
+                if line not in seen:
+                    seen.add(line)
                     print(event["message"].rstrip(), flush=True)
         time.sleep(PAUSE_S)
 

@@ -17,23 +17,9 @@ import boto3
 
 ROOT = Path(__file__).parent.parent
 PYTHON = ROOT / ".local/venv/ministack/bin/python"
+BOOT = Path(__file__).with_name("ministack_boot.py")
 REGION = "eu-west-1"
 PATIENCE_S = 30
-
-# Its standard input is a pipe that we hold. Whatever ends us, even SIGKILL, ends the pipe, and with it MiniStack,
-# its Lambda workers (its process group) and its files.
-BOOT = """
-import os, shutil, signal, sys, threading
-from ministack.app import main
-
-def end_with_parent():
-    sys.stdin.read()
-    shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
-    os.killpg(0, signal.SIGKILL)
-
-threading.Thread(target=end_with_parent, daemon=True).start()
-main()
-"""
 
 
 class MiniStack:
@@ -66,7 +52,7 @@ def ministack() -> Iterator[MiniStack]:
         log = Path(home, "ministack.log")
         with log.open("w") as output:
             process = subprocess.Popen(
-                [PYTHON, "-c", BOOT],
+                [PYTHON, "-P", BOOT],  # -P: our own folder is no place to import from
                 cwd=home,
                 env=_environment(home, port),
                 stdin=subprocess.PIPE,
