@@ -1,10 +1,51 @@
-"""PUT /plans/{slug}: sell something else under this name from now on; whoever bought before keeps what they bought."""
+"""PUT /plans/{slug}: sell this under that name from now on; whoever bought an older version keeps it."""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from billing import gateway, plan_table
+from billing import catalogue
 from billing.api import Request, endpoint
-from billing.plans import Metric as CountedMetric
-from billing.plans import Plan
+from billing.plans import Metric, Plan
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Cents = Annotated[int, Field(ge=0, le=10**12)]
+Count = Annotated[int, Field(ge=0, le=10**15)]
+
+
+class Counted(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    limit: Name | None = None  # max_<metric> unless said
+    enforcement: Literal["hard", "soft", "observe"] = "hard"
+    aggregation: Literal["sum"] = "sum"
+    kind: Literal["consumed"] = "consumed"
+    reset: Literal["period", "month", "day", "never"] = "period"
+
+
+class Offer(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    billing_interval: Literal["month", "year"]
+    currency: Annotated[str, Field(pattern=r"^[a-z]{3}$")]
+    base_price_cents: Cents
+    price_per_seat_cents: Cents = 0
+    included_seats: Annotated[int, Field(ge=0, le=1_000_000)] = 1
+    max_seats: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    trial_days: Annotated[int, Field(ge=0, le=730)] = 0
+    grace_days: Annotated[int, Field(ge=0, le=90)] = 7
+    features: Annotated[list[Name], Field(max_length=200)] = []
+    limits: Annotated[dict[Name, Count | None], Field(max_length=100)] = {}
+    metrics: Annotated[dict[Name, Counted], Field(max_length=20)] = {}
+
+    @field_validator("limits")
+    @classmethod
+    def _with_storage(cls, limits: dict) -> dict:
+        return {"max_storage_mb": 5120} | limits
+
+
+@endpoint(body=Offer, of_customer=False)
+def handler(request: Request, offer: Offer) -> dict:
+    """The next version, unless it is what is sold already."""
+    said = offer.model_dump()
+    metrics = {id: Metric(**each | {"limit": each["limit"] or f"max_{id}"}) for id, each in said["metrics"].items()}
+    return catalogue.sell(Plan(request.path["slug"], 0, **said | {"metrics": metrics}), request).public()

@@ -6,7 +6,8 @@ rules       errors money plans periods proration holds subscriptions invoices cu
 doors       api (API Gateway)  gateway (Stripe)  queue (SQS)  secrets (Secrets Manager)
             dynamodb (DynamoDB), and a module per table: plan_table customer_table usage_table webhook_table
             one outside thing each; the doors that other doors may open are `secrets` and `dynamodb`
-procedures  records (commit)  registration (a customer at Stripe)  changes (hold, apply, settle, recover)
+procedures  records (commit)  catalogue (sell)  registration (a customer at Stripe)
+            changes (hold, apply, settle, recover)
             pricing (what a change costs)  sync (fetch, record)  standing (what a customer may)  metering (count)
             what more than one handler does with rules and doors; a procedure may use another
 """

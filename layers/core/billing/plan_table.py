@@ -10,11 +10,12 @@ from dataclasses import asdict, replace
 from functools import cache
 
 from billing import dynamodb
-from billing.errors import NotChangeable, NotFound, Stale
+from billing.errors import KeyReused, NotChangeable, NotFound, Stale
 from billing.plans import Metric, Plan
 from billing.subscriptions import Subscription
 
 TABLE = os.environ["PLANS_TABLE"]
+DAY = 86_400
 FRESH = 60  # seconds that the catalogue in force is remembered
 
 _catalogue: tuple[float, dict[str, int]] = (0.0, {})
@@ -53,7 +54,8 @@ def of(subscription: Subscription) -> Plan:
 
 
 @cache
-def _by_price(price: str) -> Plan:
+def priced(price: str) -> Plan:
+    """The version that a Stripe price was made for."""
     found = dynamodb.get(TABLE, pk=f"price#{price}", sk="plan")
     if not found:
         raise NotFound(f"no plan has the price {price}")
@@ -63,7 +65,7 @@ def _by_price(price: str) -> Plan:
 def by_price(price: str) -> Plan | None:
     """The plan that a subscription has; None: its price is not of our catalogue."""
     try:
-        return _by_price(price)
+        return priced(price)
     except NotFound:
         return None
 
@@ -82,6 +84,14 @@ def latest(slug: str) -> Plan | None:
 def pointer(slug: str) -> dict | None:
     """{version, retired} as it stands now."""
     return dynamodb.get(TABLE, pk="plans", sk=slug)
+
+
+def claim(slug: str, key: str, fingerprint: str, at: int) -> None:
+    """An Idempotency-Key means one thing for a day."""
+    item = {"pk": f"plan#{slug}", "sk": f"key#{key}", "fingerprint": fingerprint, "expires": at + DAY}
+    free = "attribute_not_exists(pk) OR fingerprint = :fingerprint OR expires < :at"
+    if dynamodb.transact([dynamodb.put(TABLE, item, free, fingerprint=fingerprint, at=at)]):
+        raise KeyReused("this Idempotency-Key has been used for another plan")
 
 
 def add(plan: Plan) -> None:
@@ -109,6 +119,11 @@ def _flip(moved: dict, before: dict | None, along: list[dict]) -> None:
         unmoved, values = "version = :version AND retired = :retired", {k: before[k] for k in ("version", "retired")}
     if dynamodb.transact([dynamodb.put(TABLE, moved, unmoved, **values), *along]):
         raise Stale("the plan has been changed meanwhile")
+    forget()
+
+
+def forget() -> None:
+    """The catalogue in force is read anew."""
     global _catalogue
     _catalogue = (0.0, {})
 

@@ -16,7 +16,7 @@ def stripe() -> dict:
     """`api_key`, and `webhook_secrets`: two while one is rolled, and Stripe signs with both for a day."""
     global _stripe
     if not _stripe or time.monotonic() - _stripe[0] >= FRESH:
-        said = _manager().get_secret_value(SecretId=os.environ["STRIPE_SECRET"])
+        said = manager().get_secret_value(SecretId=os.environ["STRIPE_SECRET"])
         _stripe = time.monotonic(), json.loads(said["SecretString"])
     return _stripe[1]
 
@@ -28,5 +28,5 @@ def forget() -> None:
 
 
 @cache
-def _manager():
+def manager():
     return boto3.client("secretsmanager")

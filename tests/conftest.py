@@ -1,0 +1,215 @@
+"""The world of the tests: the template's tables in moto, a Stripe of our own, its callers. Nothing is autouse."""
+
+import importlib
+import json
+import os
+import re
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import parse_qsl, urlsplit
+
+import boto3
+import pytest
+import stripe as library
+import yaml
+from moto import mock_aws
+
+TABLES = {"PLANS_TABLE": "Plans", "SUBSCRIPTIONS_TABLE": "Subscriptions", "USAGE_TABLE": "Usage"}
+TABLES |= {"WEBHOOK_EVENTS_TABLE": "WebhookEvents"}
+os.environ.update(TABLES)
+os.environ.update(dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x"), AWS_DEFAULT_REGION="eu-west-1")
+os.environ.update(CUSTOMER_CLAIM="sub", STRIPE_SECRET="stripe", LIVE="false", DEFAULT_PLAN="", WEBHOOK_QUEUE="")
+os.environ.update(POWERTOOLS_SERVICE_NAME="tollgate")
+
+from billing import dynamodb, gateway, plan_table, queue, secrets, standing
+from billing.webhooks import envelope
+from local.stripe_simulator import Simulator, serve
+
+SECRET = {"api_key": "sk_test_x", "webhook_secrets": ["whsec_test_old", "whsec_test"]}
+TEAM = {"name": "Team", "billing_interval": "month", "currency": "usd", "base_price_cents": 2000}
+TEAM |= {"price_per_seat_cents": 1000, "included_seats": 1, "max_seats": 50, "features": ["reports"]}
+TEAM |= {"limits": {"max_api_calls": 1000, "max_projects": 10}, "metrics": {"api_calls": {}}}
+PRO = TEAM | {"name": "Pro", "base_price_cents": 10_000, "features": ["reports", "sso"], "max_seats": None}
+PRO |= {"limits": {"max_api_calls": None, "max_projects": 100}}
+
+
+class Template(yaml.SafeLoader):
+    """CloudFormation's short forms become {tag: value}."""
+
+
+Template.add_multi_constructor(
+    "!",
+    lambda loader, tag, node: {
+        tag: loader.construct_sequence(node) if isinstance(node, yaml.SequenceNode) else node.value
+    },
+)
+
+
+class Moments(list):
+    """Listeners, told whenever this process speaks to DynamoDB or Stripe: "before PutItem", "after post"."""
+
+    def tell(self, when, name):
+        for listener in self[:]:
+            listener(f"{when} {name}")
+
+    def once(self, moment, act):
+        def listener(now):
+            if now == moment:
+                self.remove(listener)
+                act()
+
+        self.append(listener)
+
+
+@pytest.fixture(scope="session")
+def template():
+    return yaml.load(Path("template.yaml").read_text(), Template)
+
+
+@pytest.fixture(scope="session")
+def routes(template):
+    """(method, pattern of the path, path, the function's file), in the order of the template."""
+    found = []
+    for resource in template["Resources"].values():
+        for event in resource.get("Properties", {}).get("Events", {}).values():
+            if event["Type"] == "HttpApi":
+                route = event["Properties"]
+                pattern = re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route["Path"]) + "$")
+                file = resource["Properties"]["Handler"].removesuffix(".handler")
+                found.append((route["Method"], pattern, route["Path"], file))
+    return found
+
+
+@pytest.fixture
+def moments():
+    return Moments()
+
+
+@pytest.fixture
+def context():
+    return SimpleNamespace(function_name="f", memory_limit_in_mb=1, invoked_function_arn="a", aws_request_id="r")
+
+
+def forget_all():
+    """As a Lambda does that has just started."""
+    for memory in (dynamodb.db, queue.sqs, secrets.manager, gateway.client, plan_table.version, plan_table.priced):
+        memory.cache_clear()
+    secrets.forget()
+    plan_table.forget()
+    standing.forget()
+
+
+@pytest.fixture
+def aws(template, moments, monkeypatch):
+    with mock_aws():
+        forget_all()
+        make_tables(template)
+        for when in ("before", "after"):
+
+            def hear(model, when=when, **_):
+                moments.tell(when, model.name)
+
+            dynamodb.db().meta.events.register(f"{when}-call.dynamodb", hear)
+        made = queue.sqs().create_queue(QueueName="webhooks.fifo", Attributes={"FifoQueue": "true"})
+        monkeypatch.setenv("WEBHOOK_QUEUE", made["QueueUrl"])
+        boto3.client("secretsmanager").create_secret(Name="stripe", SecretString=json.dumps(SECRET))
+        yield
+    forget_all()
+
+
+def make_tables(template):
+    for table in TABLES.values():
+        wanted = template["Resources"][table]["Properties"]
+        names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+        shape = {name: wanted[name] for name in names if name in wanted}
+        dynamodb.db().create_table(TableName=table, **shape)
+
+
+@pytest.fixture
+def stripe(aws, moments, monkeypatch):
+    class Wire(library.RequestsClient):
+        def request(self, method, *args, **kwargs):
+            moments.tell("before", method)
+            answer = super().request(method, *args, **kwargs)
+            moments.tell("after", method)
+            return answer
+
+    simulator = Simulator()
+    server = serve(simulator)
+    monkeypatch.setattr(library, "RequestsClient", Wire)
+    monkeypatch.setenv("STRIPE_API_BASE", f"http://127.0.0.1:{server.server_port}")
+    gateway.client.cache_clear()
+    yield simulator
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def api(stripe, context, routes):
+    """Calls the function that the template has for a route, as API Gateway would."""
+
+    def call(method, path, body=None, customer="ada", key=None, claims=None, headers=None, **request):
+        path, _, asked = path.partition("?")
+        file, parameters = next(
+            (file, found.groupdict())
+            for verb, pattern, _, file in routes
+            if verb == method and (found := pattern.match(path))
+        )
+        event = json.loads(Path("events/http.json").read_text())
+        event |= {"rawPath": path, "rawQueryString": asked, "queryStringParameters": dict(parse_qsl(asked))}
+        event |= {"body": None if body is None else json.dumps(body), "pathParameters": parameters} | request
+        event["headers"] |= (headers or {}) | ({"idempotency-key": key} if key else {})
+        event["requestContext"]["http"] |= {"method": method, "path": path}
+        event["requestContext"]["authorizer"]["jwt"]["claims"] = {"sub": customer} | (claims or {})
+        answer = importlib.import_module(file).handler(event, context)
+        content = json.loads(answer["body"]) if answer.get("body") else None
+        return SimpleNamespace(status=answer["statusCode"], headers=answer["headers"], json=content)
+
+    return call
+
+
+@pytest.fixture
+def plans(api):
+    for slug, plan in {"team": TEAM, "pro": PRO}.items():
+        assert api("PUT", f"/plans/{slug}", plan).status == 200
+
+
+@pytest.fixture
+def subscribed(api, plans, stripe):
+    """Ada has five seats of the team plan, paid."""
+    order = {"plan_slug": "team", "quantity": 5, "payment_method": "pm_card_visa"}
+    answer = api("POST", "/subscription", order)
+    assert (answer.status, answer.json["status"]) == (200, "active")
+    stripe.calls.clear()
+    return answer.json
+
+
+@pytest.fixture
+def said(stripe):
+    """What Stripe has been asked to do since the last `stripe.calls.clear()`: counts of "METHOD /path/without/ids"."""
+
+    def count(method="POST"):
+        paths = (urlsplit(call.path).path for call in stripe.calls if call.method == method)
+        return Counter(re.sub(r"/[a-z]+_[A-Za-z0-9]{6,}", "/{id}", path) for path in paths)
+
+    return count
+
+
+@pytest.fixture
+def enqueued(aws):
+    """A batch as the queue delivers it, of sample events by the name of their type."""
+
+    def enqueue(*names, **fields):
+        for name in names:
+            queue.send(envelope(json.loads(Path(f"events/stripe/{name}.json").read_text()) | fields))
+        return received()
+
+    return enqueue
+
+
+def received():
+    url = os.environ["WEBHOOK_QUEUE"]
+    found = queue.sqs().receive_message(QueueUrl=url, MaxNumberOfMessages=10, AttributeNames=["All"])
+    names = ("MessageId", "ReceiptHandle", "Body", "Attributes")
+    return {"Records": [{name[0].lower() + name[1:]: m[name] for name in names} for m in found["Messages"]]}
