@@ -1,0 +1,17 @@
+"""
+A Stripe for development and tests: speaks the HTTP form API, version 2026-10-28.endive, to the official library.
+
+    simulator = Simulator()
+    server = serve(simulator)
+    stripe.StripeClient("sk_test", base_addresses={"api": f"http://127.0.0.1:{server.server_port}"})
+
+`Simulator` is the account and may be used without HTTP (`handle`); `serve` is the door to it. It knows nothing of
+the code that it is there to test. What it leaves out: discounts, taxes, meters, schedules, Checkout, the portal,
+quotes, refunds and credit notes, `classic` billing, backdating, several payments of one invoice.
+"""
+
+from local.stripe_simulator.account import Settings
+from local.stripe_simulator.door import Server, serve
+from local.stripe_simulator.simulator import Call, Dropped, Simulator
+
+__all__ = ["Call", "Dropped", "Server", "Settings", "Simulator", "serve"]

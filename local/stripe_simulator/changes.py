@@ -1,0 +1,284 @@
+"""What a change of items, anchor or trial would do to a subscription and would cost; applying it, or holding it."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from local.stripe_simulator import invoices, proration, subscriptions
+from local.stripe_simulator.account import Account
+from local.stripe_simulator.answers import Record, shown
+from local.stripe_simulator.errors import invalid, missing
+from local.stripe_simulator.forms import Shape, choice, clearable, either, flag, free, merged, need, text, whole
+from local.stripe_simulator.subscriptions import Debit
+
+ITEM: dict[str, Shape] = {"id": text, "price": text, "quantity": whole, "metadata": free, "deleted": flag}
+TRIAL_END = either(lambda value, name: "now" if value == "now" else whole(value, name), whole)
+SHAPE: dict[str, Shape] = {
+    "billing_cycle_anchor": {"type": choice("now", "unchanged")},
+    "items": [ITEM],
+    "proration_behavior": choice("always_invoice", "create_prorations", "none"),
+    "proration_date": whole,
+    "trial_end": TRIAL_END,
+}
+
+
+@dataclass
+class Proposal:
+    """A change, worked out and not made. `lines` are what it costs; `bills_now` is whether they are invoiced at once."""
+
+    items: list[Record]
+    anchor: int
+    trial_end: int | None
+    lines: list[Record]
+    debits: dict[str, Debit]
+    bills_now: bool
+    restarts: bool
+    metadata: dict[str, str] = field(default_factory=dict)
+    cancel_at_period_end: bool | None = None
+
+
+def propose(account: Account, subscription: Record, said: dict[str, Any]) -> Proposal:
+    """Work out a change, refusing what cannot be. Reads everything, changes nothing."""
+    now, behavior = account.now(subscription), said.get("proration_behavior", "create_prorations")
+    trial_end = said.get("trial_end", subscription["trial_end"])
+    in_trial = subscription["status"] == "trialing"
+    ends_trial = trial_end == "now" and in_trial
+    restarts = ends_trial or said.get("billing_cycle_anchor", {}).get("type") == "now"
+    if isinstance(said.get("trial_end"), int) and said["trial_end"] <= now:
+        raise invalid("The trial end must be in the future.", "trial_end")
+    at = _proration_date(subscription, said, behavior, now, restarts)
+    if trial_end == "now":
+        trial_end = now if in_trial else subscription["trial_end"]
+    on_trial = bool(trial_end and trial_end > now)
+    anchor = (
+        now if restarts else trial_end if on_trial and "trial_end" in said else subscription["billing_cycle_anchor"]
+    )
+    assert anchor is not None
+    before = {one["id"]: one for one in subscriptions.items(subscription)}
+    book = account.books[subscription["id"]]
+    after = _items(account, subscription, said.get("items", []), anchor, at, on_trial and trial_end)
+    changed = [one for one in after if restarts or _differs(before.get(one["id"]), one)]
+    gone = [one for one in before.values() if one["id"] not in {kept["id"] for kept in after}]
+
+    lines, debits = [], {id: debit for id, debit in book.debits.items() if id not in {one["id"] for one in gone}}
+    for one in [*gone, *changed]:
+        debit = book.debits.get(one["id"])
+        if debit and behavior != "none" and debit.end > at:
+            lines.append(credit(one, debit, at))
+    for one in changed:
+        span = one["current_period_start"], one["current_period_end"]
+        if on_trial:
+            debits.pop(one["id"], None)
+            lines += [invoices.item_line(one, 0, span, f"Free trial for {what(account, one)}")]
+            continue
+        full = proration.total(one["price"], one["quantity"])
+        debit = Debit(full, *span, what(account, one), one["price"], one["quantity"])
+        if restarts:
+            line = invoices.item_line(one, full, span, f"{what(account, one)}")
+        elif behavior == "none":
+            continue
+        else:
+            words = f"Remaining time on {what(account, one)} after {_date(at)}"
+            line = invoices.item_line(one, proration.share(full, *span, at), (at, span[1]), words, proration=True)
+        lines.append(line)
+        debits[one["id"]] = _noted(debit, None, line)
+    bills_now = restarts or (behavior == "always_invoice" and bool(lines))
+    if on_trial and not bills_now:
+        lines = []
+    return Proposal(after, anchor, trial_end, lines, debits, bills_now, restarts)
+
+
+def _proration_date(subscription: Record, said: dict[str, Any], behavior: str, now: int, restarts: bool) -> int:
+    at = said.get("proration_date")
+    if at is None:
+        return now
+    if behavior == "none":
+        raise invalid("You cannot set `proration_date` when `proration_behavior=none`.", "proration_date")
+    if restarts:
+        raise invalid("`proration_date` cannot be passed when `billing_cycle_anchor=now`.", "proration_date")
+    start = max(one["current_period_start"] for one in subscriptions.items(subscription))
+    if not start <= at < subscriptions.next_end(subscription):
+        raise invalid("Cannot specify proration_date outside of current subscription period.", "proration_date")
+    return at
+
+
+def _items(
+    account: Account,
+    subscription: Record,
+    said: list[dict[str, Any]],
+    anchor: int,
+    at: int,
+    trial_end: int | bool | None,
+) -> list[Record]:
+    """The items as they would be. Of an item that is named nothing is inherited but what the call leaves out."""
+    after = {one["id"]: one | {} for one in subscriptions.items(subscription)}
+    now = account.now(subscription)
+    for place, wish in enumerate(said):
+        id = wish.get("id")
+        if id and id not in after:
+            raise missing("subscription_item", id, f"items[{place}][id]", 400)
+        if id and wish.get("deleted"):
+            del after[id]
+            continue
+        price = account.get("price", wish["price"], f"items[{place}][price]", 400) if wish.get("price") else None
+        if not id:
+            price = price or account.get("price", need(wish, "price"), "price", 400)
+            added = subscriptions.item(subscription["id"], price, wish.get("quantity", 1), now, (at, at + 1))
+            after[added["id"]] = added
+            id = added["id"]
+        one = after[id]
+        if price:
+            if not price["active"] and price["id"] != one["price"]["id"]:
+                raise invalid(f"The price specified is inactive: {price['id']}.", f"items[{place}][price]")
+            if not price["recurring"]:
+                raise invalid("This field only accepts prices with `type=recurring`.", f"items[{place}][price]")
+            if price["currency"] != subscription["currency"]:
+                raise invalid("The price must be in the currency of the subscription.", f"items[{place}][price]")
+            one.update(price=price, plan=subscriptions.plan(price), quantity=1)
+        if "quantity" in wish:
+            if wish["quantity"] < 0:
+                raise invalid("This value must be greater than or equal to 0.", f"items[{place}][quantity]")
+            one["quantity"] = wish["quantity"]
+        one["metadata"] = merged(one["metadata"], wish.get("metadata", {}))
+    if not after:
+        raise invalid("A subscription must have at least one active price.", "items")
+    for one in after.values():
+        if trial_end:
+            span = one["current_period_start"], int(trial_end)
+        else:
+            span = subscriptions.period(one["price"], anchor, at)
+        one["current_period_start"], one["current_period_end"] = span
+    return list(after.values())
+
+
+def _differs(before: Record | None, after: Record) -> bool:
+    names = ("quantity", "current_period_start", "current_period_end")
+    same = (
+        before and before["price"]["id"] == after["price"]["id"] and all(before[name] == after[name] for name in names)
+    )
+    return not same
+
+
+def credit(item: Record, debit: Debit, at: int) -> Record:
+    """The unused part of what was last debited."""
+    return invoices.item_line(
+        item,
+        proration.share(-debit.total, debit.start, debit.end, at),
+        (at, debit.end),
+        f"Unused time on {debit.name} after {_date(at)}",
+        credited=debit.invoice and {"invoice": debit.invoice, "invoice_line_items": [debit.line]},
+        price=debit.price,
+        proration=True,
+        quantity=debit.quantity,
+    )
+
+
+def what(account: Account, item: Record) -> str:
+    name = account.tables["product"][item["price"]["product"]]["name"]
+    return name if item["quantity"] == 1 else f"{item['quantity']} × {name}"  # noqa: RUF001 (Stripe's own sign)
+
+
+def _date(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%d %b %Y")
+
+
+def _noted(debit: Debit, invoice: str | None, line: Record) -> Debit:
+    return Debit(debit.total, debit.start, debit.end, debit.name, debit.price, debit.quantity, invoice, line["id"])
+
+
+def full_lines(account: Account, subscription: Record, items: list[Record], debits: dict[str, Debit]) -> list[Record]:
+    """The lines of a whole period of these items, noted as debits. Nothing is due on trial."""
+    lines = []
+    for one in items:
+        span = one["current_period_start"], one["current_period_end"]
+        if subscription["status"] == "trialing":
+            lines.append(invoices.item_line(one, 0, span, f"Free trial for {what(account, one)}"))
+            continue
+        full = proration.total(one["price"], one["quantity"])
+        line = invoices.item_line(one, full, span, what(account, one))
+        lines.append(line)
+        debit = Debit(full, *span, what(account, one), one["price"], one["quantity"])
+        debits[one["id"]] = _noted(debit, None, line)
+    return lines
+
+
+def note_invoice(debits: dict[str, Debit], invoice: Record) -> None:
+    """Remember which invoice the lines of debits are on, so that credits can point to them."""
+    lines = {line["id"] for line in invoice["lines"]["data"]}
+    for id, debit in debits.items():
+        if debit.line in lines:
+            debits[id] = Debit(
+                debit.total, debit.start, debit.end, debit.name, debit.price, debit.quantity, invoice["id"], debit.line
+            )
+
+
+def apply(account: Account, subscription: Record, proposal: Proposal) -> None:
+    """Make it so. The caller tells of it."""
+    subscription["items"]["data"] = proposal.items
+    subscription["billing_cycle_anchor"] = proposal.anchor
+    if subscription["status"] == "trialing" and proposal.trial_end and proposal.trial_end <= account.now(subscription):
+        subscription["status"] = "active"
+    elif proposal.trial_end != subscription["trial_end"]:
+        subscription.update(status="trialing", trial_start=subscription["trial_start"] or account.now(subscription))
+    subscription["trial_end"] = proposal.trial_end
+    subscription["metadata"] = merged(subscription["metadata"], proposal.metadata)
+    if proposal.cancel_at_period_end is not None:
+        schedule_end(account, subscription, proposal.cancel_at_period_end)
+    account.books[subscription["id"]].debits = proposal.debits
+    subscriptions.follow(account, subscription)
+
+
+def schedule_end(account: Account, subscription: Record, at_period_end: bool) -> None:
+    now = account.now(subscription)
+    subscription.update(
+        cancel_at=subscriptions.last_end(subscription) if at_period_end else None,
+        cancel_at_period_end=at_period_end,
+        canceled_at=now if at_period_end else None,
+    )
+    subscription["cancellation_details"]["reason"] = "cancellation_requested" if at_period_end else None
+
+
+# Held until it is paid
+
+
+def hold(account: Account, subscription: Record, proposal: Proposal, invoice: Record, anchor_said: bool) -> None:
+    """Keep the change back until its invoice is paid: 23 hours, or the end of the period or trial if that is earlier."""
+    book = account.books[subscription["id"]]
+    book.held, book.held_invoice = proposal, invoice["id"]
+    now = account.now(subscription)
+    ends = [now + subscriptions.EXPIRY, subscriptions.next_end(subscription)]
+    subscription["pending_update"] = {
+        "billing_cycle_anchor": proposal.anchor if anchor_said else None,
+        "cancel_at_period_end": proposal.cancel_at_period_end,
+        "expires_at": min(end for end in ends if end > now),
+        "metadata": proposal.metadata or None,
+        "subscription_items": [shown(one) for one in proposal.items],
+        "trial_end": proposal.trial_end,
+        "trial_from_plan": None,
+    }
+    account.look_at(subscription, subscription["pending_update"]["expires_at"])
+
+
+def apply_held(account: Account, subscription: Record) -> None:
+    book = account.books[subscription["id"]]
+    proposal, book.held = book.held, None
+    with account.changing(subscription):
+        subscription["pending_update"] = None
+        apply(account, subscription, proposal)
+    account.emit("customer.subscription.pending_update_applied", subscription)
+
+
+def drop_held(account: Account, subscription: Record) -> None:
+    """Its invoice was voided: the change never happens."""
+    account.books[subscription["id"]].held = None
+    with account.changing(subscription):
+        subscription["pending_update"] = None
+    account.emit("customer.subscription.pending_update_expired", subscription)
+
+
+def resumed(account: Account, subscription: Record) -> None:
+    with account.changing(subscription):
+        subscription["status"] = "active"
+        subscription.pop("status_details", None)
+    account.emit("customer.subscription.resumed", subscription)
+    subscriptions.follow(account, subscription)

@@ -1,0 +1,323 @@
+"""Payment methods made of Stripe's test tokens, and the payment and setup intents that use them."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+from local.stripe_simulator.account import Account, new_id
+from local.stripe_simulator.answers import Record, page
+from local.stripe_simulator.errors import Refused, declined, invalid
+from local.stripe_simulator.forms import ADDRESS, Shape, clearable, flag, free, merged, need, text
+from local.stripe_simulator.routes import route
+
+
+@dataclass(frozen=True)
+class Card:
+    """How a test card behaves. `refusal` is the decline code of a charge; `attaches` is whether Stripe takes it at all."""
+
+    token: str
+    last4: str
+    brand: str = "visa"
+    attaches: bool = True
+    refusal: str | None = None
+    needs_authentication: bool = False
+
+
+CARDS = {
+    card.token: card
+    for card in (
+        Card("pm_card_visa", "4242"),
+        Card("pm_card_mastercard", "4444", brand="mastercard"),
+        Card("pm_card_chargeDeclined", "0002", attaches=False, refusal="generic_decline"),
+        Card("pm_card_chargeDeclinedInsufficientFunds", "9995", attaches=False, refusal="insufficient_funds"),
+        Card("pm_card_chargeCustomerFail", "0341", refusal="generic_decline"),
+        Card("pm_card_authenticationRequired", "3184", needs_authentication=True),
+        Card("pm_card_threeDSecure2Required", "3220", needs_authentication=True),
+    )
+}
+BILLING: Shape = {"address": clearable(ADDRESS), "email": text, "name": text, "phone": text}
+
+
+def issue(account: Account, id: str, customer: Record) -> Record:
+    """The payment method of this id, free or this customer's; of a test token, a new one. A hopeless card is refused."""
+    card = CARDS.get(id)
+    if card and not card.attaches:
+        raise declined(card.refusal or "generic_decline")
+    method = _new(account, card, customer) if card else account.get("payment_method", id, "payment_method", 400)
+    if method["customer"] not in (None, customer["id"]):
+        raise invalid("The payment method you provided has already been attached to a customer.", "payment_method")
+    return method
+
+
+def _new(account: Account, card: Card, customer: Record) -> Record:
+    method: Record = {
+        "id": new_id("payment_method"),
+        "object": "payment_method",
+        "allow_redisplay": "unspecified",
+        "billing_details": {
+            "address": dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state")),
+            "email": None,
+            "name": None,
+            "phone": None,
+            "tax_id": None,
+        },
+        "card": {
+            "brand": card.brand,
+            "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
+            "country": "US",
+            "display_brand": card.brand,
+            "exp_month": 12,
+            "exp_year": 2034,
+            "fingerprint": sha256(card.token.encode()).hexdigest()[:16],
+            "funding": "credit",
+            "generated_from": None,
+            "last4": card.last4,
+            "networks": {"available": [card.brand], "preferred": None},
+            "regulated_status": "unregulated",
+            "three_d_secure_usage": {"supported": True},
+            "wallet": None,
+        },
+        "created": account.now(customer),
+        "customer": None,
+        "customer_account": None,
+        "livemode": False,
+        "metadata": {},
+        "type": "card",
+    }
+    account.cards[method["id"]] = card
+    return account.add(method)
+
+
+def give(account: Account, method: Record, customer: Record) -> Record:
+    if method["customer"] is None:
+        method["customer"] = customer["id"]
+        account.emit("payment_method.attached", method)
+    return method
+
+
+def take_back(account: Account, method: Record) -> None:
+    with account.changing(method, "payment_method.detached"):
+        method["customer"] = None
+
+
+def owned(account: Account, customer: Record, id: str) -> Record:
+    """The customer's own payment method; by a test token, the newest that was made of it."""
+    mine = account.of("payment_method", customer["id"])
+    found = [method for method in mine if id in (method["id"], account.cards[method["id"]].token)]
+    if not found:
+        hint = "The payment method must be attached to the customer."
+        raise invalid(
+            f"The customer does not have a payment method with the ID {id}. {hint}",
+            "default_payment_method",
+            "resource_missing",
+        )
+    return found[-1]
+
+
+@route("POST", "/v1/payment_methods/{payment_method}/attach", "payment_method", {"customer": text})
+def attach(account: Account, id: str, params: dict[str, Any]) -> Record:
+    customer = account.get("customer", need(params, "customer"), "customer", 400)
+    return give(account, issue(account, id, customer), customer)
+
+
+@route("POST", "/v1/payment_methods/{payment_method}/detach", "payment_method")
+def detach(account: Account, id: str, params: dict[str, Any]) -> Record:
+    method = account.get("payment_method", id)
+    if method["customer"] is None:
+        raise invalid("The payment method you provided is not attached to a customer so detachment is impossible.")
+    customer = account.tables["customer"][method["customer"]]
+    take_back(account, method)
+    with account.changing(customer):
+        if customer["invoice_settings"]["default_payment_method"] == id:
+            customer["invoice_settings"]["default_payment_method"] = None
+    for subscription in account.of("subscription", customer["id"]):
+        if subscription["default_payment_method"] == id:
+            with account.changing(subscription):
+                subscription["default_payment_method"] = None
+    return method
+
+
+@route("GET", "/v1/payment_methods/{payment_method}", "payment_method")
+def retrieve(account: Account, id: str, params: dict[str, Any]) -> Record:
+    return account.get("payment_method", id)
+
+
+@route("POST", "/v1/payment_methods/{payment_method}", "payment_method", {"metadata": free, "billing_details": BILLING})
+def update(account: Account, id: str, params: dict[str, Any]) -> Record:
+    method = account.get("payment_method", id)
+    with account.changing(method):
+        method["metadata"] = merged(method["metadata"], params.get("metadata", {}))
+        for name, value in params.get("billing_details", {}).items():
+            method["billing_details"][name] = (
+                {**method["billing_details"]["address"], **value} if name == "address" else value
+            )
+    return method
+
+
+@route("GET", "/v1/payment_methods", "payment_method", {"customer": text, "type": text}, listed=True)
+def list_all(account: Account, params: dict[str, Any]) -> Record:
+    def fits(method: Record) -> bool:
+        return method["customer"] == params.get("customer") and params.get("type") in (None, method["type"])
+
+    return page("/v1/payment_methods", account.all("payment_method"), params, fits)
+
+
+@route("GET", "/v1/customers/{customer}/payment_methods", "payment_method", {"type": text}, listed=True)
+def list_of_customer(account: Account, customer: str, params: dict[str, Any]) -> Record:
+    account.get("customer", customer, "customer")
+    return list_all(account, params | {"customer": customer})
+
+
+# Intents
+
+
+def intend(account: Account, customer: Record, amount: int, currency: str, description: str | None = None) -> Record:
+    """A payment that waits for a payment method."""
+    id = new_id("payment_intent")
+    intent: Record = {
+        "id": id,
+        "object": "payment_intent",
+        "amount": amount,
+        "amount_capturable": 0,
+        "amount_received": 0,
+        "application": None,
+        "application_fee_amount": None,
+        "automatic_payment_methods": None,
+        "canceled_at": None,
+        "cancellation_reason": None,
+        "capture_method": "automatic",
+        "client_secret": f"{id}_secret_{uuid4().hex[:24]}",
+        "confirmation_method": "automatic",
+        "created": account.now(customer),
+        "currency": currency,
+        "customer": customer["id"],
+        "customer_account": None,
+        "description": description,
+        "last_payment_error": None,
+        "latest_charge": None,
+        "livemode": False,
+        "metadata": {},
+        "next_action": None,
+        "on_behalf_of": None,
+        "payment_method": None,
+        "payment_method_options": None,
+        "payment_method_types": ["card"],
+        "processing": None,
+        "receipt_email": None,
+        "setup_future_usage": "off_session",
+        "shipping": None,
+        "source": None,
+        "statement_descriptor": None,
+        "statement_descriptor_suffix": None,
+        "status": "requires_payment_method",
+        "transfer_data": None,
+        "transfer_group": None,
+    }
+    account.emit("payment_intent.created", account.add(intent))
+    return intent
+
+
+def charge(account: Account, intent: Record, method: Record, authenticated: bool = False) -> Refused | None:
+    """Try to collect. Answers why not; the intent then needs an action, or another payment method."""
+    card: Card = account.cards[method["id"]]
+    intent.update(payment_method=method["id"], next_action=None, last_payment_error=None)
+    if card.needs_authentication and not authenticated:
+        intent.update(status="requires_action", next_action={"type": "use_stripe_sdk", "use_stripe_sdk": {}})
+        account.emit("payment_intent.requires_action", intent)
+        return declined("authentication_required", "authentication_required", payment_method=method)
+    if card.refusal:
+        refusal = declined(card.refusal, payment_method=method)
+        intent.update(status="requires_payment_method", last_payment_error=refusal.body["error"])
+        account.emit("payment_intent.payment_failed", intent)
+        return refusal
+    intent.update(status="succeeded", amount_received=intent["amount"])
+    account.emit("payment_intent.succeeded", intent)
+    return None
+
+
+def would_refuse(account: Account, method: Record | None) -> Refused | None:
+    """What a charge would say, without trying it."""
+    card: Card | None = account.cards[method["id"]] if method else None
+    if card is None:
+        hint = "Please set a default payment method or default source on the customer."
+        return invalid(f"This customer has no attached payment source or default payment method. {hint}")
+    if card.needs_authentication:
+        return declined("authentication_required", "authentication_required")
+    return declined(card.refusal) if card.refusal else None
+
+
+def cancel(account: Account, intent: Record, reason: str) -> None:
+    intent.update(status="canceled", canceled_at=account.now(intent), cancellation_reason=reason, next_action=None)
+    account.emit("payment_intent.canceled", intent)
+
+
+@route("GET", "/v1/payment_intents/{payment_intent}", "payment_intent", {"client_secret": text})
+def retrieve_intent(account: Account, id: str, params: dict[str, Any]) -> Record:
+    return account.get("payment_intent", id, "intent")
+
+
+def set_up(account: Account, customer: Record) -> Record:
+    """A payment method that is still to be given, where there is nothing to pay yet."""
+    id = new_id("setup_intent")
+    intent: Record = {
+        "id": id,
+        "object": "setup_intent",
+        "application": None,
+        "automatic_payment_methods": None,
+        "cancellation_reason": None,
+        "client_secret": f"{id}_secret_{uuid4().hex[:24]}",
+        "created": account.now(customer),
+        "customer": customer["id"],
+        "customer_account": None,
+        "description": None,
+        "flow_directions": None,
+        "last_setup_error": None,
+        "latest_attempt": None,
+        "livemode": False,
+        "mandate": None,
+        "metadata": {},
+        "next_action": None,
+        "on_behalf_of": None,
+        "payment_method": None,
+        "payment_method_options": None,
+        "payment_method_types": ["card"],
+        "single_use_mandate": None,
+        "status": "requires_payment_method",
+        "usage": "off_session",
+    }
+    account.emit("setup_intent.created", account.add(intent))
+    return intent
+
+
+@route("GET", "/v1/setup_intents/{setup_intent}", "setup_intent", {"client_secret": text})
+def retrieve_setup(account: Account, id: str, params: dict[str, Any]) -> Record:
+    return account.get("setup_intent", id, "intent")
+
+
+CONFIRM_SETUP: dict[str, Shape] = {
+    "payment_method": text,
+    "client_secret": text,
+    "return_url": text,
+    "use_stripe_sdk": flag,
+}
+
+
+@route("POST", "/v1/setup_intents/{setup_intent}/confirm", "setup_intent", CONFIRM_SETUP)
+def confirm_setup(account: Account, id: str, params: dict[str, Any]) -> Record:
+    """Stands for the browser: the customer gives a payment method, and it becomes the default of what waits for it."""
+    intent = account.get("setup_intent", id, "intent")
+    if intent["status"] != "requires_payment_method":
+        raise invalid(
+            "You cannot confirm this SetupIntent because it has already succeeded.",
+            code="setup_intent_unexpected_state",
+        )
+    customer = account.get("customer", intent["customer"])
+    method = give(account, issue(account, need(params, "payment_method"), customer), customer)
+    intent.update(status="succeeded", payment_method=method["id"])
+    account.emit("setup_intent.succeeded", intent)
+    for subscription in account.of("subscription", customer["id"]):
+        if subscription["pending_setup_intent"] == id:
+            with account.changing(subscription):
+                subscription.update(default_payment_method=method["id"], pending_setup_intent=None)
+    return intent

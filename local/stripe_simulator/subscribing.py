@@ -1,0 +1,349 @@
+"""The calls on subscriptions: create, update, cancel, and looking them up."""
+
+from typing import Any
+
+from local.stripe_simulator import changes, collection, invoices, payments, subscriptions
+from local.stripe_simulator.account import Account, new_id
+from local.stripe_simulator.answers import Record, page
+from local.stripe_simulator.errors import Refused, absent, invalid, missing
+from local.stripe_simulator.forms import SPAN, Shape, choice, clearable, flag, free, inside, merged, need, text, whole
+from local.stripe_simulator.periods import DAY, HOUR
+from local.stripe_simulator.routes import route
+
+BEHAVIORS = ("allow_incomplete", "default_incomplete", "error_if_incomplete")
+WAYS_OUT = choice("cancel", "create_invoice", "pause")
+DETAILS: dict[str, Shape] = {"comment": text, "feedback": text}
+SETTINGS: dict[str, Shape] = {
+    "automatic_tax": {"enabled": flag},
+    "cancel_at_period_end": flag,
+    "collection_method": choice("charge_automatically", "send_invoice"),
+    "days_until_due": whole,
+    "default_payment_method": text,
+    "description": text,
+    "metadata": free,
+    "off_session": flag,
+    "payment_settings": {
+        "payment_method_types": [text],
+        "save_default_payment_method": choice("off", "on_subscription"),
+    },
+    "trial_settings": {"end_behavior": {"missing_payment_method": WAYS_OUT}},
+}
+CREATE: dict[str, Shape] = SETTINGS | {
+    "billing_cycle_anchor": whole,
+    "billing_mode": {"type": choice("flexible"), "flexible": {"proration_discounts": choice("included", "itemized")}},
+    "cancel_at": whole,
+    "currency": text,
+    "customer": text,
+    "items": [{"price": text, "quantity": whole, "metadata": free}],
+    "payment_behavior": choice(*BEHAVIORS),
+    "proration_behavior": choice("always_invoice", "create_prorations", "none"),
+    "trial_end": changes.TRIAL_END,
+    "trial_period_days": whole,
+}
+PAUSE: dict[str, Shape] = {"behavior": choice("keep_as_draft", "mark_uncollectible", "void"), "resumes_at": whole}
+UPDATE: dict[str, Shape] = SETTINGS | changes.SHAPE | {
+    "cancel_at": text,
+    "cancellation_details": DETAILS,
+    "pause_collection": clearable(PAUSE),
+    "payment_behavior": choice(*BEHAVIORS, "pending_if_incomplete"),
+}  # fmt: skip
+CHANGES = ("billing_cycle_anchor", "items", "trial_end")
+HOLDABLE = (*CHANGES, "cancel_at_period_end", "metadata", "payment_behavior", "proration_behavior", "proration_date")
+
+
+@route("POST", "/v1/subscriptions", "subscription", CREATE)
+def create(account: Account, params: dict[str, Any]) -> Record:
+    customer = account.get("customer", need(params, "customer"), "customer", 400)
+    id, now = new_id("subscription"), account.now(customer)
+    trial_end = _trial_end(params, now)
+    anchor = trial_end or params.get("billing_cycle_anchor") or now
+    items = [_new_item(account, id, wish, now, anchor, trial_end) for wish in need(params, "items")]
+    if len({one["price"]["currency"] for one in items}) > 1:
+        raise invalid("All items of a subscription must have the same currency.", "items")
+    fields = {"trial_start": now, "trial_end": trial_end, "status": "trialing"} if trial_end else {}
+    subscription = subscriptions.record(id, customer, now, items, billing_cycle_anchor=anchor, **fields)
+    _configure(account, subscription, customer, params)
+    behavior = params.get("payment_behavior", "allow_incomplete")
+    automatic = subscription["collection_method"] == "charge_automatically"
+    if not automatic and not subscription["days_until_due"]:
+        raise absent("days_until_due")
+    debits: dict[str, subscriptions.Debit] = {}
+    lines = changes.full_lines(account, subscription, items, debits)
+    amount, _ = invoices.due(sum(line["amount"] for line in lines), customer["balance"])
+    refusal = payments.would_refuse(account, subscriptions.payer(account, subscription, customer)) if amount else None
+    if refusal and automatic and behavior == "error_if_incomplete":
+        raise refusal
+    if refusal and automatic and refusal.status == 400 and behavior == "allow_incomplete":
+        raise refusal
+    account.add(subscription)
+    account.books[id] = subscriptions.Book(debits)
+    if params.get("cancel_at"):
+        _cancel_at(account, subscription, str(params["cancel_at"]))
+    if params.get("cancel_at_period_end"):
+        changes.schedule_end(account, subscription, True)
+    account.emit("customer.subscription.created", subscription)
+    invoice = invoices.draft(account, customer, subscription, "subscription_create", lines, auto_advance=automatic)
+    changes.note_invoice(debits, invoice)
+    subscription["latest_invoice"] = invoice["id"]
+    if not automatic:
+        invoice["due_date"] = now + subscription["days_until_due"] * DAY
+    _begin(account, subscription, customer, invoice, "default_incomplete" if not automatic else behavior)
+    if not automatic and subscription["status"] == "incomplete":
+        subscription["status"] = "active"
+    subscriptions.follow(account, subscription)
+    return subscription
+
+
+def _begin(account: Account, subscription: Record, customer: Record, invoice: Record, behavior: str) -> None:
+    """The first invoice is finalized inside the call. Whether it is paid there too is for `payment_behavior` to say."""
+    if behavior == "default_incomplete":
+        invoice["auto_advance"] = False
+    invoices.finalize(account, invoice)
+    if not invoice["amount_due"]:
+        collection.settle(account, invoice)
+    elif behavior != "default_incomplete":
+        collection.collect(account, invoice)
+        invoice.update(auto_advance=False, next_payment_attempt=None)
+    if subscription["status"] == "trialing" and not subscriptions.payer(account, subscription, customer):
+        subscription["pending_setup_intent"] = payments.set_up(account, customer)["id"]
+
+
+def _trial_end(params: dict[str, Any], now: int) -> int | None:
+    if params.get("trial_end") == "now":
+        return None
+    days = params.get("trial_period_days")
+    end = params.get("trial_end") or (now + days * DAY if days else None)
+    if end and end <= now:
+        raise invalid("The trial end must be in the future.", "trial_end")
+    return end
+
+
+def _new_item(
+    account: Account, subscription: str, wish: dict[str, Any], now: int, anchor: int, trial_end: int | None
+) -> Record:
+    price = account.get("price", need(wish, "price"), "items[0][price]", 400)
+    if not price["active"]:
+        raise invalid(f"The price specified is inactive: {price['id']}.", "items[0][price]")
+    quantity = wish.get("quantity", 1)
+    if quantity < 0:
+        raise invalid("This value must be greater than or equal to 0.", "items[0][quantity]")
+    one = subscriptions.item(subscription, price, quantity, now, (now, now), metadata=wish.get("metadata") or {})
+    span = (now, trial_end) if trial_end else (now, subscriptions.period(price, anchor, now)[1])
+    one["current_period_start"], one["current_period_end"] = span
+    return one
+
+
+def _configure(account: Account, subscription: Record, customer: Record, params: dict[str, Any]) -> None:
+    """The settings that cost nothing and are never held back."""
+    if "default_payment_method" in params:
+        said = params["default_payment_method"]
+        subscription["default_payment_method"] = payments.owned(account, customer, said)["id"] if said else None
+    for name in ("collection_method", "days_until_due", "description"):
+        if name in params:
+            subscription[name] = params[name] or None
+    for name in ("automatic_tax", "billing_mode", "payment_settings", "trial_settings", "cancellation_details"):
+        subscription[name].update(params.get(name, {}))
+    if "metadata" in params:
+        subscription["metadata"] = merged(subscription["metadata"], params["metadata"])
+
+
+@route("GET", "/v1/subscriptions/{subscription}", "subscription")
+def retrieve(account: Account, id: str, params: dict[str, Any]) -> Record:
+    return account.get("subscription", id)
+
+
+FILTERS: dict[str, Shape] = {
+    "collection_method": text,
+    "current_period_end": SPAN,
+    "current_period_start": SPAN,
+    "customer": text,
+    "price": text,
+    "status": choice("all", "ended", *("active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused"), "trialing", "unpaid"),
+    "test_clock": text,
+}  # fmt: skip
+
+
+@route("GET", "/v1/subscriptions", "subscription", FILTERS, listed=True)
+def list_all(account: Account, params: dict[str, Any]) -> Record:
+    """Without a status, those that are not canceled."""
+    status, clock, customer = params.get("status"), params.get("test_clock"), params.get("customer")
+
+    def fits(subscription: Record) -> bool:
+        items, at = subscriptions.items(subscription), subscription["status"]
+        asked = (
+            at != "canceled"
+            if status is None
+            else status in ("all", at) or (status == "ended" and at in subscriptions.ENDED)
+        )
+        in_time = customer or subscription["test_clock"] == clock
+        priced = params.get("price") in (None, *(one["price"]["id"] for one in items))
+        spans = ("current_period_start", "current_period_end")
+        timely = all(inside(items[0][name], params.get(name)) for name in spans)
+        return bool(asked and in_time and priced and timely) and customer in (None, subscription["customer"])
+
+    return page("/v1/subscriptions", account.all("subscription"), params, fits)
+
+
+@route("POST", "/v1/subscriptions/{subscription}", "subscription", UPDATE)
+def update(account: Account, id: str, params: dict[str, Any]) -> Record:
+    subscription = account.get("subscription", id)
+    customer = account.tables["customer"][subscription["customer"]]
+    _refuse_by_status(subscription, params)
+    behavior = params.get("payment_behavior", "allow_incomplete")
+    holds = behavior == "pending_if_incomplete"
+    if holds and set(params) - set(HOLDABLE):
+        name = sorted(set(params) - set(HOLDABLE))[0]
+        raise invalid(f"`{name}` cannot be used with `payment_behavior=pending_if_incomplete`.", name)
+    proposal = changes.propose(account, subscription, params)
+    if not any(name in params for name in CHANGES):
+        with account.changing(subscription):
+            _write(account, subscription, customer, params)
+        return subscription
+    if holds or subscription["pending_update"]:
+        _abandon_held(account, subscription)
+    if holds:
+        proposal.metadata = params.pop("metadata", None) or {}
+        proposal.cancel_at_period_end = params.pop("cancel_at_period_end", None)
+    if not proposal.bills_now:
+        with account.changing(subscription):
+            _write(account, subscription, customer, params)
+            changes.apply(account, subscription, proposal)
+        if params.get("proration_behavior") != "none":
+            for line in proposal.lines:
+                invoices.waiting_item(account, customer, line)
+        return subscription
+    refusal = _foreseen(account, subscription, customer, proposal)
+    if refusal and behavior == "error_if_incomplete":
+        raise refusal
+    if holds and refusal:
+        with account.changing(subscription):
+            invoice = _bill(account, subscription, customer, proposal, auto_advance=False)
+            changes.hold(account, subscription, proposal, invoice, proposal.restarts)
+    else:
+        with account.changing(subscription):
+            _write(account, subscription, customer, params)
+            changes.apply(account, subscription, proposal)
+            invoice = _bill(account, subscription, customer, proposal, auto_advance=behavior != "default_incomplete")
+    if not invoice["amount_due"]:
+        collection.settle(account, invoice)
+    elif behavior != "default_incomplete":
+        collection.collect(account, invoice)
+    elif subscription["status"] == "active":
+        with account.changing(subscription):
+            subscription["status"] = "past_due"
+    return subscription
+
+
+def _refuse_by_status(subscription: Record, params: dict[str, Any]) -> None:
+    allowed = {
+        "canceled": {"cancellation_details", "metadata"},
+        "incomplete_expired": {"metadata"},
+        "incomplete": {"default_payment_method", "metadata"},
+    }.get(subscription["status"])
+    refused = sorted(set(params) - allowed) if allowed else []
+    if refused:
+        status = subscription["status"]
+        raise invalid(
+            f"This subscription is {status}: only {', '.join(sorted(allowed or ()))} can be updated.", refused[0]
+        )
+
+
+def _write(account: Account, subscription: Record, customer: Record, params: dict[str, Any]) -> None:
+    _configure(account, subscription, customer, params)
+    if "cancel_at" in params:
+        _cancel_at(account, subscription, params["cancel_at"])
+    if "cancel_at_period_end" in params:
+        changes.schedule_end(account, subscription, params["cancel_at_period_end"])
+    if "pause_collection" in params:
+        said = params["pause_collection"]
+        subscription["pause_collection"] = {"resumes_at": None, **said} if said else None
+    subscriptions.follow(account, subscription)
+
+
+def _cancel_at(account: Account, subscription: Record, said: str) -> None:
+    ends = {"min_period_end": subscriptions.next_end, "max_period_end": subscriptions.last_end}
+    if said in ends:
+        at = ends[said](subscription)
+    elif said == "" or said.isdigit():
+        at = int(said) if said else None
+    else:
+        raise invalid("Invalid cancel_at: must be a timestamp, min_period_end or max_period_end.", "cancel_at")
+    now = account.now(subscription)
+    if at is not None and at <= now:
+        raise invalid("`cancel_at` must be in the future.", "cancel_at")
+    subscription.update(cancel_at=at, cancel_at_period_end=False, canceled_at=now if at else None)
+    subscription["cancellation_details"]["reason"] = "cancellation_requested" if at else None
+
+
+def _abandon_held(account: Account, subscription: Record) -> None:
+    """A new change replaces one that was never paid."""
+    book = account.books[subscription["id"]]
+    if book.held and book.held_invoice:
+        collection.void(account, account.tables["invoice"][book.held_invoice])
+
+
+def _foreseen(account: Account, subscription: Record, customer: Record, proposal: changes.Proposal) -> Refused | None:
+    """Why the immediate invoice would stay unpaid."""
+    waiting = invoices.pending(account, customer["id"], subscription["id"])
+    total = sum(line["amount"] for line in [*waiting, *proposal.lines])
+    if not invoices.due(total, customer["balance"])[0]:
+        return None
+    return payments.would_refuse(account, subscriptions.payer(account, subscription, customer))
+
+
+def _bill(
+    account: Account, subscription: Record, customer: Record, proposal: changes.Proposal, auto_advance: bool
+) -> Record:
+    """The immediate invoice of a change, finalized."""
+    at = account.now(subscription)
+    invoice = invoices.draft(
+        account,
+        customer,
+        subscription,
+        "subscription_update",
+        proposal.lines,
+        auto_advance=auto_advance,
+        period_start=at,
+    )
+    changes.note_invoice(proposal.debits, invoice)
+    invoices.finalize(account, invoice)
+    subscription["latest_invoice"] = invoice["id"]
+    return invoice
+
+
+CANCEL: dict[str, Shape] = {"cancellation_details": DETAILS, "invoice_now": flag, "prorate": flag}
+
+
+@route("DELETE", "/v1/subscriptions/{subscription}", "subscription", CANCEL)
+def cancel(account: Account, id: str, params: dict[str, Any]) -> Record:
+    """At once and for good. Nothing is refunded: a credit waits, or is on a draft, and never reaches the balance."""
+    subscription = account.get("subscription", id)
+    if subscription["status"] in subscriptions.ENDED:
+        raise missing("subscription", id)
+    customer, now, book = (
+        account.tables["customer"][subscription["customer"]],
+        account.now(subscription),
+        account.books[id],
+    )
+    was_incomplete = subscription["status"] == "incomplete"
+    _abandon_held(account, subscription)
+    if params.get("prorate"):
+        for one in subscriptions.items(subscription):
+            debit = book.debits.get(one["id"])
+            if debit and debit.end > now:
+                invoices.waiting_item(account, customer, changes.credit(one, debit, now))
+    subscriptions.end(account, subscription, "canceled", "cancellation_requested", params.get("cancellation_details"))
+    if was_incomplete:
+        collection.void(account, account.tables["invoice"][subscription["latest_invoice"]])
+    waiting = [item for item in invoices.pending(account, customer["id"], id) if item["parent"]]
+    if params.get("invoice_now") and waiting:
+        hour = now + HOUR
+        invoice = invoices.draft(
+            account, customer, subscription, "subscription_cycle", [], automatically_finalizes_at=hour
+        )
+        subscription["latest_invoice"] = invoice["id"]
+    elif not params.get("prorate"):
+        for item in waiting:
+            account.emit("invoiceitem.deleted", item)
+            del account.tables["invoiceitem"][item["id"]]
+    return subscription
