@@ -25,8 +25,8 @@ PATIENCE_S = 30
 class MiniStack:
     """`environment` is what a process needs, and all it needs, to take this for AWS."""
 
-    def __init__(self, endpoint: str):
-        self.endpoint, self.region = endpoint, REGION
+    def __init__(self, endpoint: str, home: str = ""):
+        self.endpoint, self.region, self.home = endpoint, REGION, home
         self.environment = {
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_DEFAULT_REGION": REGION,
@@ -63,7 +63,7 @@ def ministack() -> Iterator[MiniStack]:
         try:
             endpoint = f"http://127.0.0.1:{port}"
             _await(f"{endpoint}/_ministack/ready", process, log)
-            yield MiniStack(endpoint)
+            yield MiniStack(endpoint, home)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -1,13 +1,20 @@
 """Starts MiniStack, in its own venv. Its standard input is a pipe that the starter holds: whatever ends the starter,
 even SIGKILL, ends the pipe, and with it MiniStack, its Lambda workers (its process group) and its files."""
 
+# pyright: reportMissingImports=false
+
+import hashlib
 import os
 import shutil
 import signal
 import sys
 import threading
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
 
 from ministack.app import main
+from ministack.core import lambda_runtime
 from ministack.services.cloudformation import changesets
 
 
@@ -27,12 +34,30 @@ def parameters_reach_sam() -> None:
     def transform_with_values(template, provided=None, previous=None):
         for parameter in provided or []:
             declared, value = template["Parameters"][parameter["Key"]], parameter["Value"]
-            declared["Default"] = value.split(",") if declared["Type"] == "CommaDelimitedList" else value
+            listed = declared["Type"] == "CommaDelimitedList"
+            declared["Default"] = [each for each in value.split(",") if each] if listed else value
         return transform(template, provided, previous)
 
     changesets._apply_transforms = transform_with_values
 
 
+class SharedLayer(zipfile.ZipFile):
+    """AWS mounts a layer, read-only and already unpacked. MiniStack unpacks it for every worker that starts, and each
+    compiles the same modules again: more than half of a cold start. So all workers get a link to the same copy."""
+
+    unpacking = threading.Lock()
+
+    def extractall(self, path: str, *_) -> None:
+        content = hashlib.sha256(Path(str(self.filename)).read_bytes()).hexdigest()
+        shared = Path(os.environ["TMPDIR"], "unpacked", content)
+        with self.unpacking:
+            if not shared.exists():
+                super().extractall(shared)
+        os.rmdir(path)
+        os.symlink(shared, path)
+
+
 threading.Thread(target=end_with_starter, daemon=True).start()
 parameters_reach_sam()
+lambda_runtime.zipfile = SimpleNamespace(**vars(zipfile) | {"ZipFile": SharedLayer})
 main()

@@ -42,14 +42,14 @@ class Stripe:
 
 def other_stripe() -> Stripe | None:
     """The Stripe named by STRIPE_API_BASE, STRIPE_API_KEY and STRIPE_WEBHOOK_SECRET: all three, or the simulator."""
-    said = [os.environ.get(name, "") for name in ("STRIPE_API_BASE", "STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRET")]
-    if not said[0]:
+    base, key, secret = (os.environ.get(f"STRIPE_{name}", "") for name in ("API_BASE", "API_KEY", "WEBHOOK_SECRET"))
+    if not base:
         return None
-    if not all(said):
+    if not (key and secret):
         raise SystemExit("Another Stripe takes STRIPE_API_BASE, STRIPE_API_KEY and STRIPE_WEBHOOK_SECRET")
-    if "_live_" in said[1]:
+    if "_live_" in key:
         raise SystemExit("STRIPE_API_KEY is a live key: the local stack moves no real money")
-    return Stripe(*said)
+    return Stripe(base, key, secret)
 
 
 @dataclass(frozen=True)
@@ -168,13 +168,12 @@ def _stripe(other: Stripe | None) -> Iterator[Stripe]:
     if other:
         yield other
         return
-    simulator = Simulator()
+    simulator = Simulator(api_key="sk_test_local")
     server = serve(simulator)
     try:
         yield Stripe(f"http://127.0.0.1:{server.server_port}", "sk_test_local", simulator=simulator)
     finally:
         server.shutdown()
-        server.server_close()
 
 
 def _register(stripe: Stripe, url: str) -> str:

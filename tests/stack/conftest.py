@@ -43,7 +43,7 @@ def call(stack) -> Callable[..., Answer]:
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         request = Request(stack.api_url + path, content, said | (headers or {}), method=method)
         try:
-            answer = urlopen(request, timeout=40)
+            answer: Any = urlopen(request, timeout=40)
         except HTTPError as refused:
             answer = refused
         with answer:
