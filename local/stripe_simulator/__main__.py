@@ -1,4 +1,4 @@
-"""Run the simulator on a port until it is stopped: `python -m local.stripe_simulator --port 12111 --api-key sk_test_x`."""
+"""Run the simulator until it is stopped: `python -m local.stripe_simulator --port 12111 --api-key sk_test_x`."""
 
 import argparse
 import signal

@@ -58,6 +58,7 @@ class Account:
     books: dict[str, Any] = field(default_factory=dict)  # by subscription: what Stripe knows and does not show
     cards: dict[str, Any] = field(default_factory=dict)  # by payment method: how it behaves
     looks: dict[str, Callable[["Account", Record], None]] = field(default_factory=dict)
+    _owned: dict[tuple[str, str | None], dict[str, Record]] = field(default_factory=lambda: defaultdict(dict))
     _agendas: dict[str | None, list[tuple[int, int, str, str]]] = field(default_factory=lambda: defaultdict(list))
     _entries: Iterator[int] = field(default_factory=count)
     _at: int | None = None
@@ -66,7 +67,17 @@ class Account:
 
     def add(self, record: Record) -> Record:
         self.tables[record["object"]][record["id"]] = record
+        self._owned[record["object"], record.get("customer")][record["id"]] = record
         return record
+
+    def remove(self, record: Record) -> None:
+        del self.tables[record["object"]][record["id"]]
+        del self._owned[record["object"], record.get("customer")][record["id"]]
+
+    def move(self, record: Record, customer: str | None) -> None:
+        del self._owned[record["object"], record["customer"]][record["id"]]
+        record["customer"] = customer
+        self._owned[record["object"], customer][record["id"]] = record
 
     def get(self, kind: str, id: str, param: str = "id", status: int = 404) -> Record:
         record = self.tables[kind].get(id)
@@ -78,7 +89,7 @@ class Account:
         return [record for record in self.tables[kind].values() if not record.get("deleted")]
 
     def of(self, kind: str, customer: str) -> list[Record]:
-        return [record for record in self.all(kind) if record["customer"] == customer]
+        return list(self._owned[kind, customer].values())
 
     def show(self, record: Record, paths: list[str]) -> Record:
         return expanded(record, paths, lambda kind, id: self.tables[kind][id])

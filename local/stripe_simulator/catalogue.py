@@ -81,7 +81,7 @@ def delete_product(account: Account, id: str, params: dict[str, Any]) -> Record:
     if any(price["product"] == id for price in account.all("price")):
         raise invalid("This product cannot be deleted because it has one or more user-created prices.")
     account.emit("product.deleted", product)
-    del account.tables["product"][id]
+    account.remove(product)
     return {"id": id, "object": "product", "deleted": True}
 
 

@@ -8,7 +8,7 @@ from local.stripe_simulator import invoices, proration, subscriptions
 from local.stripe_simulator.account import Account
 from local.stripe_simulator.answers import Record, shown
 from local.stripe_simulator.errors import invalid, missing
-from local.stripe_simulator.forms import Shape, choice, clearable, either, flag, free, merged, need, text, whole
+from local.stripe_simulator.forms import Shape, choice, either, flag, free, merged, need, text, whole
 from local.stripe_simulator.subscriptions import Debit
 
 ITEM: dict[str, Shape] = {"id": text, "price": text, "quantity": whole, "metadata": free, "deleted": flag}
@@ -24,7 +24,7 @@ SHAPE: dict[str, Shape] = {
 
 @dataclass
 class Proposal:
-    """A change, worked out and not made. `lines` are what it costs; `bills_now` is whether they are invoiced at once."""
+    """A change, worked out and not made. `lines` are what it costs; `bills_now`: they are invoiced at once."""
 
     items: list[Record]
     anchor: int
@@ -242,7 +242,7 @@ def schedule_end(account: Account, subscription: Record, at_period_end: bool) ->
 
 
 def hold(account: Account, subscription: Record, proposal: Proposal, invoice: Record, anchor_said: bool) -> None:
-    """Keep the change back until its invoice is paid: 23 hours, or the end of the period or trial if that is earlier."""
+    """Keep the change back until its invoice is paid, for 23 hours or until the period or trial ends."""
     book = account.books[subscription["id"]]
     book.held, book.held_invoice = proposal, invoice["id"]
     now = account.now(subscription)
@@ -276,9 +276,9 @@ def drop_held(account: Account, subscription: Record) -> None:
     account.emit("customer.subscription.pending_update_expired", subscription)
 
 
-def resumed(account: Account, subscription: Record) -> None:
+def resumed(account: Account, subscription: Record, status: str = "active") -> None:
     with account.changing(subscription):
-        subscription["status"] = "active"
+        subscription["status"] = status
         subscription.pop("status_details", None)
     account.emit("customer.subscription.resumed", subscription)
     subscriptions.follow(account, subscription)

@@ -70,7 +70,9 @@ def advance(account: Account, id: str, params: dict[str, Any]) -> Record:
     if target <= clock["frozen_time"]:
         raise invalid("The new frozen time must be after the current frozen time.", "frozen_time")
     if target > _farthest(account, clock):
-        raise invalid("A test clock cannot be advanced by more than two intervals of its shortest subscription.", "frozen_time")
+        raise invalid(
+            "A test clock cannot be advanced by more than two intervals of its shortest subscription.", "frozen_time"
+        )
     with account.changing(clock, "test_helpers.test_clock.advancing"):
         clock.update(status="advancing", status_details={"advancing": {"target_frozen_time": target}})
     answer = dict(clock)
@@ -98,11 +100,10 @@ def delete(account: Account, id: str, params: dict[str, Any]) -> Record:
     clock = account.get(KIND, id, "test_clock")
     gone = {customer["id"] for customer in account.all("customer") if customer["test_clock"] == id}
     for kind in (*DEPENDENTS, "payment_intent", "payment_method", "setup_intent", "tax_id"):
-        table = account.tables[kind]
-        for record in [one for one in table.values() if one.get("customer") in gone]:
-            del table[record["id"]]
+        for record in [one for customer in gone for one in account.of(kind, customer)]:
+            account.remove(record)
     for customer in gone:
         account.tables["customer"][customer] = {"id": customer, "object": "customer", "deleted": True}
     account.emit("test_helpers.test_clock.deleted", clock)
-    del account.tables[KIND][id]
+    account.remove(clock)
     return {"id": id, "object": KIND, "deleted": True}

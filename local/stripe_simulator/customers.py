@@ -72,7 +72,7 @@ def create(account: Account, params: dict[str, Any]) -> Record:
     try:
         _write(account, customer, params)
     except Exception:
-        del account.tables["customer"][id]
+        account.remove(customer)
         raise
     account.emit("customer.created", customer)
     for tax_id in params.get("tax_id_data", []):
@@ -199,5 +199,5 @@ def delete_tax_id(account: Account, customer: str, id: str, params: dict[str, An
     if tax_id["customer"] != customer:
         raise missing("tax_id", id)
     account.emit("customer.tax_id.deleted", tax_id)
-    del account.tables["tax_id"][id]
+    account.remove(tax_id)
     return {"id": id, "object": "tax_id", "deleted": True}

@@ -11,7 +11,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from local.stripe_simulator.errors import Refused, unrecognized
+from local.stripe_simulator.account import API_VERSION
+from local.stripe_simulator.errors import Refused, invalid, unrecognized
 from local.stripe_simulator.forms import decode
 from local.stripe_simulator.simulator import Dropped, Simulator
 
@@ -51,6 +52,7 @@ class Door(BaseHTTPRequestHandler):
                 self._reply(*self._control(url.path.removeprefix("/_simulator/"), parse_qs(url.query), sent), {})
                 return
             self._check_key()
+            self._check_version()
             params = decode("&".join(part for part in (url.query, sent) if part))
             key = self.headers.get("Idempotency-Key")
             answer = self.server.simulator.answer(self.command, url.path, params, key)
@@ -62,6 +64,11 @@ class Door(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     do_POST = do_DELETE = do_GET
+
+    def _check_version(self) -> None:
+        said = self.headers.get("Stripe-Version", API_VERSION)
+        if said != API_VERSION:
+            raise invalid(f"Invalid Stripe API version: {said}. The simulator speaks {API_VERSION} only.")
 
     def _check_key(self) -> None:
         """Bearer, or the user name of basic authentication."""

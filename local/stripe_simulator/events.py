@@ -86,6 +86,5 @@ def update_endpoint(account: Account, id: str, params: dict[str, Any]) -> Record
 
 @route("DELETE", "/v1/webhook_endpoints/{endpoint}", "webhook_endpoint")
 def delete_endpoint(account: Account, id: str, params: dict[str, Any]) -> Record:
-    account.get("webhook_endpoint", id)
-    del account.tables["webhook_endpoint"][id]
+    account.remove(account.get("webhook_endpoint", id))
     return {"id": id, "object": "webhook_endpoint", "deleted": True}

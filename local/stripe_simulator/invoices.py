@@ -299,7 +299,7 @@ def draft(
     account: Account, customer: Record, subscription: Record | None, reason: str, lines: list[Record], **fields: Any
 ) -> Record:
     """A stored draft of these lines, and of the items that waited for it. Told."""
-    waiting = pending(account, customer["id"], subscription and subscription["id"]) if subscription else []
+    waiting = pending(account, customer["id"], subscription["id"]) if subscription else []
     invoice = record(account, customer, subscription, reason, [*map(line_of, waiting), *lines], **fields)
     account.add(invoice)
     for one in waiting:

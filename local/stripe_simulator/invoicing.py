@@ -95,7 +95,8 @@ def list_all(account: Account, params: dict[str, Any]) -> Record:
         same = all(params.get(name) in (None, invoice[name]) for name in ("collection_method", "customer", "status"))
         return billed and same and (asked or invoice["test_clock"] is None)
 
-    return page("/v1/invoices", account.all("invoice"), params, fits)
+    customer = params.get("customer")
+    return page("/v1/invoices", account.of("invoice", customer) if customer else account.all("invoice"), params, fits)
 
 
 @route("DELETE", "/v1/invoices/{invoice}", "invoice")
@@ -104,10 +105,10 @@ def delete(account: Account, id: str, params: dict[str, Any]) -> Record:
     if invoice["status"] != "draft" or invoice["parent"]:
         raise invalid("You can only delete draft invoices that are not of a subscription.", code="invoice_not_editable")
     account.emit("invoice.deleted", invoice)
-    del account.tables["invoice"][id]
+    account.remove(invoice)
     for item in account.of("invoiceitem", invoice["customer"]):
         if item["invoice"] == id:
-            del account.tables["invoiceitem"][item["id"]]
+            account.remove(item)
     return {"id": id, "object": "invoice", "deleted": True}
 
 
@@ -210,9 +211,13 @@ def create_item(account: Account, params: dict[str, Any]) -> Record:
     invoice = account.get("invoice", params["invoice"], "invoice", 400) if params.get("invoice") else None
     if invoice and invoice["status"] != "draft":
         raise invalid("The invoice is no longer editable.", "invoice", "invoice_not_editable")
-    owner = params.get("customer") or (invoice and invoice["customer"])
-    customer = account.get("customer", owner or need(params, "customer"), "customer", 400)
-    price = account.get("price", need(params["pricing"], "price"), "pricing[price]", 400) if "pricing" in params else None
+    owner = invoice["customer"] if invoice else need(params, "customer")
+    if params.get("customer") not in (None, owner):
+        raise invalid("The invoice is of another customer.", "customer")
+    customer = account.get("customer", owner, "customer", 400)
+    price = (
+        account.get("price", need(params["pricing"], "price"), "pricing[price]", 400) if "pricing" in params else None
+    )
     fields = {name: params[name] for name in ("description", "discountable", "metadata", "period") if name in params}
     if params.get("subscription"):
         of = account.get("subscription", params["subscription"], "subscription", 400)
@@ -235,7 +240,10 @@ def _worth(
     """Amount, currency and pricing, by whichever way they were said."""
     if price:
         if price["type"] != "one_time":
-            raise invalid("The price specified is set to `type=recurring` but this field only accepts `one_time`.", "pricing[price]")
+            raise invalid(
+                "The price specified is set to `type=recurring` but this field only accepts `one_time`.",
+                "pricing[price]",
+            )
         return proration.total(price, quantity), price["currency"], invoices.pricing(price, price["unit_amount"])
     if "price_data" in params:
         said = params["price_data"]
@@ -272,7 +280,7 @@ def delete_item(account: Account, id: str, params: dict[str, Any]) -> Record:
             lines[:] = [line for line in lines if _item_of(line) != id]
             invoices.reckon(invoice, account.tables["customer"][invoice["customer"]])
     account.emit("invoiceitem.deleted", item)
-    del account.tables["invoiceitem"][id]
+    account.remove(item)
     return {"id": id, "object": "invoiceitem", "deleted": True}
 
 

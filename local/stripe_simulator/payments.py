@@ -14,7 +14,7 @@ from local.stripe_simulator.routes import route
 
 @dataclass(frozen=True)
 class Card:
-    """How a test card behaves. `refusal` is the decline code of a charge; `attaches` is whether Stripe takes it at all."""
+    """How a test card behaves. `refusal` is the decline code of a charge; some are refused when attached."""
 
     token: str
     last4: str
@@ -40,7 +40,7 @@ BILLING: Shape = {"address": clearable(ADDRESS), "email": text, "name": text, "p
 
 
 def issue(account: Account, id: str, customer: Record) -> Record:
-    """The payment method of this id, free or this customer's; of a test token, a new one. A hopeless card is refused."""
+    """The payment method of this id, free or this customer's; of a test token, a new one. Some cards are refused."""
     card = CARDS.get(id)
     if card and not card.attaches:
         raise declined(card.refusal or "generic_decline")
@@ -91,14 +91,14 @@ def _new(account: Account, card: Card, customer: Record) -> Record:
 
 def give(account: Account, method: Record, customer: Record) -> Record:
     if method["customer"] is None:
-        method["customer"] = customer["id"]
+        account.move(method, customer["id"])
         account.emit("payment_method.attached", method)
     return method
 
 
 def take_back(account: Account, method: Record) -> None:
     with account.changing(method, "payment_method.detached"):
-        method["customer"] = None
+        account.move(method, None)
 
 
 def owned(account: Account, customer: Record, id: str) -> Record:
@@ -157,10 +157,8 @@ def update(account: Account, id: str, params: dict[str, Any]) -> Record:
 
 @route("GET", "/v1/payment_methods", "payment_method", {"customer": text, "type": text}, listed=True)
 def list_all(account: Account, params: dict[str, Any]) -> Record:
-    def fits(method: Record) -> bool:
-        return method["customer"] == params.get("customer") and params.get("type") in (None, method["type"])
-
-    return page("/v1/payment_methods", account.all("payment_method"), params, fits)
+    mine = account.of("payment_method", need(params, "customer"))
+    return page("/v1/payment_methods", mine, params, lambda method: params.get("type") in (None, method["type"]))
 
 
 @route("GET", "/v1/customers/{customer}/payment_methods", "payment_method", {"type": text}, listed=True)

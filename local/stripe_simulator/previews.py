@@ -45,7 +45,9 @@ def _of_change(account: Account, subscription: Record, customer: Record, said: d
     turn = min(one["current_period_end"] for one in proposal.items)
     due = [] if ends else [one | {} for one in proposal.items if one["current_period_end"] == turn]
     for one in due:
-        one["current_period_start"], one["current_period_end"] = subscriptions.period(one["price"], proposal.anchor, turn)
+        one["current_period_start"], one["current_period_end"] = subscriptions.period(
+            one["price"], proposal.anchor, turn
+        )
     renewed = subscription | {"status": "active"}
     lines = [*waiting, *proposal.lines, *changes.full_lines(account, renewed, due, {})]
     start = min(one["current_period_start"] for one in proposal.items)
@@ -69,7 +71,12 @@ def _of_new(account: Account, customer: Record, said: dict[str, Any]) -> Record:
 
 
 def _record(
-    account: Account, subscription: Record, customer: Record, lines: list[Record], proration_date: int | None, **fields: Any
+    account: Account,
+    subscription: Record,
+    customer: Record,
+    lines: list[Record],
+    proration_date: int | None,
+    **fields: Any,
 ) -> Record:
     invoice = invoices.record(account, customer, subscription, "upcoming", lines, **fields)
     _, balance = invoices.due(invoice["total"], customer["balance"])

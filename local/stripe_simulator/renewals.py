@@ -61,7 +61,7 @@ def _end_without_payment_method(account: Account, subscription: Record) -> None:
 
 
 def _renew(account: Account, subscription: Record, now: int) -> None:
-    """New periods, and a draft that is finalized and paid an hour later. An unpaid subscription's drafts stay drafts."""
+    """New periods, and a draft that is paid an hour later. Those of an unpaid subscription stay drafts."""
     customer, book = account.tables["customer"][subscription["customer"]], account.books[subscription["id"]]
     due = [one for one in subscriptions.items(subscription) if one["current_period_end"] <= now]
     ended = min(one["current_period_start"] for one in due), max(one["current_period_end"] for one in due)

@@ -20,7 +20,7 @@ from local.stripe_simulator import (
     routes,
     subscribing,
 )
-from local.stripe_simulator.account import Account, Cause, Settings
+from local.stripe_simulator.account import API_VERSION, Account, Cause, Settings
 from local.stripe_simulator.answers import Record, shown
 from local.stripe_simulator.errors import Refused, busy, declined, failed, missing
 from local.stripe_simulator.faults import Fault, Faults
@@ -124,7 +124,7 @@ class Simulator:
         """As `handle`, with the headers that Stripe sends."""
         params, key = params or {}, key if method == "POST" else None
         request = f"req_{uuid4().hex[:14]}"
-        headers = {"Request-Id": request} | ({"Idempotency-Key": key} if key else {})
+        headers = {"Request-Id": request, "Stripe-Version": API_VERSION} | ({"Idempotency-Key": key} if key else {})
         status, replayed = None, False
         try:
             status, body, replayed = self._answer(method, path, params, key, request)
@@ -221,5 +221,3 @@ class Simulator:
             if endpoint["status"] == "enabled"
             and any(events.matches(pattern, event["type"]) for pattern in endpoint["enabled_events"])
         ]
-
-

@@ -81,31 +81,20 @@ def create(account: Account, params: dict[str, Any]) -> Record:
         _cancel_at(account, subscription, str(params["cancel_at"]))
     if params.get("cancel_at_period_end"):
         changes.schedule_end(account, subscription, True)
-    account.emit("customer.subscription.created", subscription)
-    invoice = invoices.draft(account, customer, subscription, "subscription_create", lines, auto_advance=automatic)
+    invoice = invoices.draft(account, customer, subscription, "subscription_create", lines, auto_advance=not automatic)
     changes.note_invoice(debits, invoice)
     subscription["latest_invoice"] = invoice["id"]
+    if trial_end and not subscriptions.payer(account, subscription, customer):
+        subscription["pending_setup_intent"] = payments.set_up(account, customer)["id"]
     if not automatic:
         invoice["due_date"] = now + subscription["days_until_due"] * DAY
-    _begin(account, subscription, customer, invoice, "default_incomplete" if not automatic else behavior)
-    if not automatic and subscription["status"] == "incomplete":
-        subscription["status"] = "active"
+        subscription["status"] = "trialing" if trial_end else "active"
+    account.emit("customer.subscription.created", subscription)
+    invoices.finalize(account, invoice)
+    if not invoice["amount_due"] or (automatic and behavior != "default_incomplete"):
+        collection.collect(account, invoice)
     subscriptions.follow(account, subscription)
     return subscription
-
-
-def _begin(account: Account, subscription: Record, customer: Record, invoice: Record, behavior: str) -> None:
-    """The first invoice is finalized inside the call. Whether it is paid there too is for `payment_behavior` to say."""
-    if behavior == "default_incomplete":
-        invoice["auto_advance"] = False
-    invoices.finalize(account, invoice)
-    if not invoice["amount_due"]:
-        collection.settle(account, invoice)
-    elif behavior != "default_incomplete":
-        collection.collect(account, invoice)
-        invoice.update(auto_advance=False, next_payment_attempt=None)
-    if subscription["status"] == "trialing" and not subscriptions.payer(account, subscription, customer):
-        subscription["pending_setup_intent"] = payments.set_up(account, customer)["id"]
 
 
 def _trial_end(params: dict[str, Any], now: int) -> int | None:
@@ -152,15 +141,16 @@ def retrieve(account: Account, id: str, params: dict[str, Any]) -> Record:
     return account.get("subscription", id)
 
 
+STATUSES = ("active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
 FILTERS: dict[str, Shape] = {
     "collection_method": text,
     "current_period_end": SPAN,
     "current_period_start": SPAN,
     "customer": text,
     "price": text,
-    "status": choice("all", "ended", *("active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused"), "trialing", "unpaid"),
+    "status": choice(*STATUSES, "all", "ended"),
     "test_clock": text,
-}  # fmt: skip
+}
 
 
 @route("GET", "/v1/subscriptions", "subscription", FILTERS, listed=True)
@@ -181,7 +171,8 @@ def list_all(account: Account, params: dict[str, Any]) -> Record:
         timely = all(inside(items[0][name], params.get(name)) for name in spans)
         return bool(asked and in_time and priced and timely) and customer in (None, subscription["customer"])
 
-    return page("/v1/subscriptions", account.all("subscription"), params, fits)
+    of = account.of("subscription", customer) if customer else account.all("subscription")
+    return page("/v1/subscriptions", of, params, fits)
 
 
 @route("POST", "/v1/subscriptions/{subscription}", "subscription", UPDATE)
@@ -194,11 +185,11 @@ def update(account: Account, id: str, params: dict[str, Any]) -> Record:
     if holds and set(params) - set(HOLDABLE):
         name = sorted(set(params) - set(HOLDABLE))[0]
         raise invalid(f"`{name}` cannot be used with `payment_behavior=pending_if_incomplete`.", name)
-    proposal = changes.propose(account, subscription, params)
     if not any(name in params for name in CHANGES):
         with account.changing(subscription):
             _write(account, subscription, customer, params)
         return subscription
+    proposal = changes.propose(account, subscription, params)
     if holds or subscription["pending_update"]:
         _abandon_held(account, subscription)
     if holds:
@@ -224,9 +215,7 @@ def update(account: Account, id: str, params: dict[str, Any]) -> Record:
             _write(account, subscription, customer, params)
             changes.apply(account, subscription, proposal)
             invoice = _bill(account, subscription, customer, proposal, auto_advance=behavior != "default_incomplete")
-    if not invoice["amount_due"]:
-        collection.settle(account, invoice)
-    elif behavior != "default_incomplete":
+    if not invoice["amount_due"] or behavior != "default_incomplete":
         collection.collect(account, invoice)
     elif subscription["status"] == "active":
         with account.changing(subscription):
@@ -345,5 +334,31 @@ def cancel(account: Account, id: str, params: dict[str, Any]) -> Record:
     elif not params.get("prorate"):
         for item in waiting:
             account.emit("invoiceitem.deleted", item)
-            del account.tables["invoiceitem"][item["id"]]
+            account.remove(item)
+    return subscription
+
+
+RESUME: dict[str, Shape] = {
+    "billing_cycle_anchor": {"type": choice("now", "unchanged")},
+    "payment_behavior": choice("resume_on_payment_attempt", "resume_on_payment_success"),
+    "proration_behavior": choice("always_invoice", "create_prorations", "none"),
+}
+
+
+@route("POST", "/v1/subscriptions/{subscription}/resume", "subscription", RESUME)
+def resume(account: Account, id: str, params: dict[str, Any]) -> Record:
+    """Billed at once from a new anchor; unpaid, it goes on as past due or stays paused, as `payment_behavior` says."""
+    subscription = account.get("subscription", id)
+    if subscription["status"] != "paused":
+        raise invalid("The subscription is not paused, and cannot be resumed.")
+    if params.get("billing_cycle_anchor", {}).get("type") == "unchanged":
+        raise invalid("The simulator resumes from a new anchor only.", "billing_cycle_anchor")
+    customer = account.tables["customer"][subscription["customer"]]
+    proposal = changes.propose(account, subscription, params | {"billing_cycle_anchor": {"type": "now"}})
+    with account.changing(subscription):
+        changes.apply(account, subscription, proposal)
+        invoice = _bill(account, subscription, customer, proposal, auto_advance=False)
+    refusal = collection.collect(account, invoice)
+    if refusal and params.get("payment_behavior", "resume_on_payment_attempt") == "resume_on_payment_attempt":
+        changes.resumed(account, subscription, "past_due")
     return subscription

@@ -1,5 +1,6 @@
 """The subscription record: its shape, its items and their periods, its moves from status to status, its end."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,19 +191,17 @@ def end(
 ) -> None:
     """For good. What it still owes is no longer collected by itself."""
     now = account.now(subscription)
-    subscription["status"] = status
+    with account.changing(subscription) if status == "incomplete_expired" else nullcontext():
+        subscription.update(status=status, pending_update=None, ended_at=now)
     if status == "canceled":
-        subscription.update(canceled_at=subscription["canceled_at"] or now, ended_at=now)
+        subscription["canceled_at"] = subscription["canceled_at"] or now
         subscription["cancellation_details"].update(details or {})
         if reason:
             subscription["cancellation_details"]["reason"] = reason
-    subscription["pending_update"] = None
+        account.emit("customer.subscription.deleted", subscription)
     account.books[subscription["id"]].held = None
     for invoice in account.of("invoice", subscription["customer"]):
         mine = (invoice["parent"] or {}).get("subscription_details", {}).get("subscription") == subscription["id"]
         if mine and invoice["status"] in ("draft", "open"):
             with account.changing(invoice):
                 invoice.update(auto_advance=False, next_payment_attempt=None, automatically_finalizes_at=None)
-    account.emit(
-        "customer.subscription.deleted" if status == "canceled" else "customer.subscription.updated", subscription
-    )

@@ -1,4 +1,4 @@
-"""Deliveries: events posted to their endpoints, signed, tried again, and disturbed by the faults that were asked for."""
+"""Deliveries: events posted to their endpoints, signed, tried again, and disturbed by the faults asked for."""
 
 import heapq
 import hmac
@@ -30,8 +30,7 @@ class Delivery:
 class _NoRedirects(HTTPRedirectHandler):
     """A redirect is a failure: Stripe does not follow it."""
 
-    def redirect_request(self, *_):
-        return None
+    def redirect_request(self, req, fp, code, msg, headers, newurl) -> None: ...
 
 
 class Courier:
@@ -55,10 +54,10 @@ class Courier:
 
     def send(self, event: Record, endpoint: Record, fault_of: Callable[[str], Fault | None]) -> None:
         """Queue an event for an endpoint, with the fault that is waiting for its type, if any."""
-        event["pending_webhooks"] += 1
         fault, delivery = fault_of(event["type"]), Delivery(event, endpoint)
         kind = fault.kind if fault else None
         with self._changed:
+            event["pending_webhooks"] += 1
             if kind == "drop":
                 return
             if kind == "reorder":
