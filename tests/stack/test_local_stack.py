@@ -15,6 +15,11 @@ SIGNED_IN = "/subscription"  # any customer's route
 SCOPED = "/customers/ada/subscription"  # for the product's backend: billing/service
 
 
+def test_all_tests_of_the_stack_share_one(request):
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    assert alone or request.node.nodeid.endswith("@stack")  # what pytest-xdist groups by, or silently does not
+
+
 def test_whoever_is_signed_in_gets_through(stack, call):
     assert call("GET", SIGNED_IN, stack.token("ada")).status == 404  # ours: she has not subscribed
 
