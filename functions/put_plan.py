@@ -34,7 +34,7 @@ class Offer(BaseModel):
     trial_days: Annotated[int, Field(ge=0, le=730)] = 0
     grace_days: Annotated[int, Field(ge=0, le=90)] = 7
     features: Annotated[list[Name], Field(max_length=200)] = []
-    limits: Annotated[dict[Name, Count | None], Field(max_length=100)] = {}
+    limits: Annotated[dict[Name, Count | None], Field(max_length=100, validate_default=True)] = {}
     metrics: Annotated[dict[Name, Counted], Field(max_length=20)] = {}
 
     @field_validator("limits")

@@ -149,7 +149,7 @@ def stripe(aws, moments, monkeypatch):
 def api(stripe, context, routes):
     """Calls the function that the template has for a route, as API Gateway would."""
 
-    def call(method, path, body=None, customer="ada", key=None, claims=None, headers=None, **request):
+    def call(method, path, body=None, text=None, customer="ada", key=None, claims=None, headers=None, **request):
         path, _, asked = path.partition("?")
         file, parameters = next(
             (file, found.groupdict())
@@ -158,7 +158,7 @@ def api(stripe, context, routes):
         )
         event = json.loads(Path("events/http.json").read_text())
         event |= {"rawPath": path, "rawQueryString": asked, "queryStringParameters": dict(parse_qsl(asked))}
-        event |= {"body": None if body is None else json.dumps(body), "pathParameters": parameters} | request
+        event |= {"body": text if body is None else json.dumps(body), "pathParameters": parameters} | request
         event["headers"] |= (headers or {}) | ({"idempotency-key": key} if key else {})
         event["requestContext"]["http"] |= {"method": method, "path": path}
         event["requestContext"]["authorizer"]["jwt"]["claims"] = {"sub": customer} | (claims or {})

@@ -20,6 +20,7 @@ from billing.errors import (
     PaymentDeclined,
     Rejected,
     Unavailable,
+    Undecided,
 )
 from billing.holds import digest
 
@@ -128,5 +129,7 @@ def _problem(refusal: BillingError) -> dict:
     content |= {"code": refusal.code, "detail": str(refusal)}
     if isinstance(refusal, Malformed) and refusal.fields:
         content["fields"] = refusal.fields
+    if isinstance(refusal, Undecided):
+        content["events"] = refusal.events
     later = {"retry-after": str(refusal.retry_after)} if refusal.retry_after else {}
     return _answer(status, content, "application/problem+json", **later)

@@ -55,7 +55,7 @@ def carry_out(
             raise KeyReused("this Idempotency-Key has been used for another change")
         try:
             if held and held.wish == wish:
-                return _join(ours, held, at)
+                return _join(ours, held, request)
             if held and not held.overdue(at):
                 raise ChangeInFlight("another change is waiting for Stripe")
             if not wish:
@@ -94,11 +94,15 @@ def settling(ours: Customer, said: Said, at: int) -> Revision:
     return ours.profiled(Profile(**held.wish.terms), at) if held and said.change == held.id else Revision(ours)
 
 
-def _join(ours: Customer, held: Change, at: int) -> dict:
+def _join(ours: Customer, held: Change, request: Request) -> dict:
     """The same wish is held already: by someone at work, or by a dead one that has just been looked for."""
-    if not held.overdue(at) and (said := gateway.look(held)):
-        return _told(*_settle(ours, held, said, at), held)
-    return _finish(ours, at)
+    at, id = request.at, _named(request)
+    said = None if held.overdue(at) else gateway.look(held)
+    told = _told(*_settle(ours, held, said, at), held) if said else _finish(ours, at)
+    if id and id != held.id:  # this caller has a key of its own, and it is taken now
+        answer = {name: value for name, value in told.items() if name != "payment"}
+        records.update(ours, lambda current: current.answered(id, request.fingerprint, answer, at), at)
+    return told
 
 
 def _finish(ours: Customer, at: int) -> dict:
@@ -164,10 +168,11 @@ def _true_already(ours: Customer, request: Request) -> dict:
         revision = settling(ours, gateway.subscription(ours.live().theirs.id), at)
         records.commit(ours, revision)
         ours = revision.customer
-    subscription = ours.live()
+    subscription, held, id = ours.live(), ours.pending, _named(request)
     answer = subscription.public(plan_table.by_price(subscription.theirs.price), at)
-    if ours.pending or request.key:
-        id = _named(request) or digest(ours.id, ours.version)
+    if held:
+        ours = records.update(ours, lambda current: current.release(held, at), at)
+    if id:
         records.commit(ours, ours.answered(id, request.fingerprint, answer, at))
     return _payable(answer, subscription.theirs.client_secret)
 

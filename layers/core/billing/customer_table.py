@@ -62,6 +62,12 @@ def writes(revision: Revision) -> list[dict]:
     return written
 
 
+def unmoved(id: str, terms: int) -> dict:
+    """A check that these are still the terms; one who is on no record has those of number 0."""
+    new = "attribute_not_exists(pk) OR " if terms == 0 else ""
+    return dynamodb.check(TABLE, {"pk": _pk(id), "sk": "customer"}, f"{new}terms = :terms", terms=terms)
+
+
 def _put(customer: Customer) -> dict:
     subscription = customer.subscription and _kept(customer.subscription)
     item = {"pk": _pk(customer.id), "sk": "customer"} | asdict(replace(customer, subscription=subscription))

@@ -174,9 +174,8 @@ class Customer:
         return self._revise(at, settled=settled, profile=profile, pending=None)
 
     def answered(self, change_id: str, fingerprint: str, answer: dict, at: int) -> Revision:
-        """A wish that was true already is answered, and its key is taken."""
-        fields = {"pending": None, "attempt": self.attempt + bool(self.pending)}
-        return self._revise(at, settled=Settled(change_id, fingerprint, answer), **fields)
+        """Told without a change of its own: the wish was true already, or someone else's was the same."""
+        return self._revise(at, settled=Settled(change_id, fingerprint, answer))
 
     def holds(self, change: Change) -> bool:
         return self.pending is not None and (self.pending.id, self.pending.attempt) == (change.id, change.attempt)

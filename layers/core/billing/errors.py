@@ -19,6 +19,7 @@ BillingError
  │   ├─ NotCancelling          nothing to resume
  │   └─ StripeRefused          Stripe's own rules say no
  └─ Unavailable           503  no answer to trust: the same wish may safely be sent again
+     ├─ Undecided              of a batch, `events` says what is decided and what is not
      ├─ Contended              too many at once on one record
      ├─ Busy                   Stripe turned us away before it began
      └─ Failed                 Stripe failed, and says so again under this key; it may have happened all the same
@@ -91,6 +92,12 @@ class Unavailable(BillingError, code="unavailable", retry_after=5): ...
 
 
 class Contended(Unavailable, code="contended", retry_after=1): ...
+
+
+class Undecided(Unavailable, code="undecided"):
+    def __init__(self, message: str, events: Sequence[dict]):
+        super().__init__(message)
+        self.events = list(events)
 
 
 class Busy(Unavailable, code="stripe_busy"): ...

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from billing import customer_table, dynamodb
+from billing import customer_table, dynamodb, standing
 from billing.customers import Customer, Revision
 from billing.errors import Stale
 
@@ -11,12 +11,13 @@ TRIES = 5
 
 def commit(before: Customer, revision: Revision, marks: Sequence[dict] = ()) -> list[int]:
     """
-    Write a revision and the marks of the events that led to it: all or nothing.
+    Write a revision and the marks of the events that led to it: all or nothing. Totals of usage that name the old
+    terms move along.
 
     Stale if the customer has moved since `before`. Answers the places of the marks that stood already; then nothing
     was written.
     """
-    writes = customer_table.writes(revision)
+    writes = [*customer_table.writes(revision), *standing.moved(before, revision.customer)]
     if not writes and not marks:
         return []
     refused = [refusal.place - len(writes) for refusal in dynamodb.transact([*writes, *marks])]

@@ -1,0 +1,76 @@
+"""What a customer may now, from the records; remembered for those who count, who must prove it when they write."""
+
+import os
+import time
+
+from billing import customer_table, plan_table, usage_table
+from billing.customers import Customer
+from billing.entitlements import Standing, standing_of
+from billing.errors import NotFound
+from billing.plans import Plan
+
+FRESH = 60  # seconds
+MOST = 1000  # customers
+ASKEW = 300  # seconds: how far clocks and a memory of FRESH may lie apart
+
+_known: dict[str, tuple[float, Customer]] = {}
+
+
+def of(id: str, at: int) -> Standing:
+    """As remembered: only for a write that is refused if the terms have moved. Grace is told at every asking."""
+    read_at, customer = _known.get(id, (0.0, None))
+    if not customer or time.monotonic() - read_at >= FRESH:
+        return afresh(id, at)
+    return _standing(customer, at)
+
+
+def afresh(id: str, at: int) -> Standing:
+    """As it stands on record."""
+    customer = customer_table.find(id, at)
+    _known.pop(id, None)
+    if len(_known) >= MOST:
+        _known.pop(next(iter(_known)), None)
+    _known[id] = time.monotonic(), customer
+    return _standing(customer, at)
+
+
+def forget() -> None:
+    _known.clear()
+
+
+def moved(before: Customer, after: Customer) -> list[dict]:
+    """
+    Writes that shut the totals that a caller on the old terms may still be counting into; to be made along with the
+    customer. None, if the terms are still the same.
+    """
+    if after.terms == before.terms:
+        return []
+    plan_table.forget()
+    instants = (after.updated_at - ASKEW, after.updated_at + ASKEW)
+    totals = {total: None for at in instants for total in _standing(before, at).open_totals(at)}
+    return [usage_table.on_terms(after.id, metric, period, str(after.terms)) for metric, period in totals]
+
+
+def _standing(customer: Customer, at: int) -> Standing:
+    subscription, bought = customer.subscription, _bought(customer)
+    access = subscription is not None and subscription.access(bought, at)[0]
+    return standing_of(customer, bought, None if access else _default(), at)
+
+
+def _bought(customer: Customer) -> Plan | None:
+    subscription = customer.subscription
+    if not subscription or subscription.plan is None or subscription.plan_version is None:
+        return None
+    try:
+        return plan_table.version(subscription.plan, subscription.plan_version)
+    except NotFound:
+        return None
+
+
+def _default() -> Plan | None:
+    """The default plan as it can be had now; None if there is none, or it has been retired."""
+    slug = os.environ["DEFAULT_PLAN"]
+    try:
+        return plan_table.current(slug) if slug else None
+    except NotFound:
+        return None

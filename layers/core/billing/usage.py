@@ -1,0 +1,245 @@
+"""What is counted: an event, the period that it falls into, and which events fit under a limit."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from typing import NamedTuple
+
+from billing.periods import Period, day_of, period_of, rfc3339
+
+DAY = 86_400
+RETENTION = 400 * DAY  # of an event's record: what is older could be counted twice, so it is refused
+AHEAD = 300  # seconds that a caller's clock may be before ours
+MOST = 10**12  # of one event
+METADATA = 2048  # bytes of JSON
+FOREVER = 253_402_300_800  # the year 10000: the end of a period that never ends
+LONG = 32 * DAY  # the days of a longer period do not fit into its total
+
+FIELDS = {"customer_id", "metric_id", "quantity", "idempotency_key", "timestamp", "metadata"}
+# RFC 3339; datetime reads more than that
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.IGNORECASE)
+
+
+class Unfit(Exception):
+    """An event that is not counted. `reason` is for programs and never changes."""
+
+    def __init__(self, reason: str, field: str, message: str):
+        super().__init__(message)
+        self.reason, self.field = reason, field
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    customer: str
+    metric: str
+    key: str  # the caller's: stable for the operation, the same on every retry
+    quantity: int
+    at: int
+    dated: bool  # whether the caller said when
+    fingerprint: str  # of what was said; a retry that says no time is the same as the first, whenever it comes
+    metadata: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def id(self) -> str:
+        """Neither metric nor time is in it: a retry must not count twice because the clock went on."""
+        return sha256(f"{len(self.customer)}:{self.customer}{len(self.key)}:{self.key}".encode()).hexdigest()
+
+
+class Stored(NamedTuple):
+    """What the record says of an event's key."""
+
+    fingerprint: str
+    at: int
+
+
+class Slot(NamedTuple):
+    """Where events are counted together, and on what terms. Events of one slot may go in one transaction."""
+
+    customer: str
+    metric: str
+    period: Period
+    month: str  # 2026-11: where the days of a long period are kept; "": in the total itself
+    hard: bool
+    limit: int | None
+    terms: str
+
+    def fit(self, events: Sequence[Event], used: int) -> list[Event]:
+        """In the order of the request, each that still fits."""
+        if not self.hard or self.limit is None:
+            return list(events)
+        chosen = []
+        for event in events:
+            if used + event.quantity <= self.limit:
+                used += event.quantity
+                chosen.append(event)
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What a period has come to. `days`: date to (number of events, their sum)."""
+
+    used: int = 0
+    n: int = 0
+    terms: str = ""  # those that the last writers had to know; "": any
+    closed: bool = False
+    stands: bool = True  # whether it is on record
+    days: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+ABSENT = Total(stands=False)
+
+
+def read(given: object, at: int) -> Event:
+    """One event as it was sent; Unfit if it can never be one. Its own time may still be refused: see `timely`."""
+    if not isinstance(given, dict):
+        raise Unfit("malformed", "", "an event is an object")
+    if unknown := given.keys() - FIELDS:
+        raise Unfit("unknown_field", min(unknown)[:100], "no such field")
+    for name in ("customer_id", "metric_id", "idempotency_key"):
+        if not _plain(given.get(name)):
+            raise Unfit("malformed", name, "1 to 255 printable ASCII characters")
+    quantity = given.get("quantity")
+    if type(quantity) is not int or not 1 <= quantity <= MOST:
+        raise Unfit("bad_quantity", "quantity", f"a whole number from 1 to {MOST}")
+    metadata = given.get("metadata")
+    if metadata is not None and not _small(metadata):
+        raise Unfit("malformed", "metadata", f"an object of strings, at most {METADATA} bytes of JSON")
+    timestamp = given.get("timestamp")
+    said = [given["metric_id"], quantity, timestamp, metadata or {}]
+    return Event(
+        given["customer_id"],
+        given["metric_id"],
+        given["idempotency_key"],
+        quantity,
+        at if timestamp is None else _instant(timestamp),
+        timestamp is not None,
+        sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32],
+        metadata or {},
+    )
+
+
+def timely(event: Event, at: int) -> None:
+    if event.at > at + AHEAD:
+        raise Unfit("in_the_future", "timestamp", f"at most {AHEAD} seconds ahead of our clock")
+    if event.at < at - RETENTION:
+        raise Unfit("too_old", "timestamp", f"at most {RETENTION // DAY} days ago")
+
+
+def counted(reset: str, at: int, anchor: int, interval: str) -> Period:
+    """The span that a metric is counted over: its plan's billing period, a calendar month or day (UTC), or all time."""
+    if reset == "never":
+        return Period(0, FOREVER)
+    if reset == "day":
+        return Period(at - at % DAY, at - at % DAY + DAY)
+    return period_of(at, 0, "month") if reset == "month" else period_of(at, anchor, interval)
+
+
+def month_in(period: Period, at: int) -> str:
+    return day_of(at)[:7] if period.end - period.start > LONG else ""
+
+
+def supersedes(terms: str, others: str) -> bool:
+    """
+    Whether a total on the others' terms may be taken over by whoever knows these to be on record.
+
+    Terms are "7" while a subscription gives access, and "7:free:2" when the default plan stands in. The number only
+    grows; with the same number access only ends, by time alone; and the default plan's version only grows. Another
+    default plan is another deployment: the one that asks is right.
+    """
+    ours, theirs = _parsed(terms), _parsed(others)
+    if ours[0] != theirs[0]:
+        return ours[0] > theirs[0]
+    if not ours[1] or not theirs[1]:
+        return ours[1] > theirs[1]
+    return ours[1] != theirs[1] or ours[2] > theirs[2]
+
+
+def recorded(event: Event, at: int, duplicate: bool) -> dict:
+    """The answer of an event that counts. `at`: as it stands on record, so that every retry is told the same."""
+    return _named(event) | {
+        "status": "recorded",
+        "duplicate": duplicate,
+        "quantity": event.quantity,
+        "timestamp": rfc3339(at),
+    }
+
+
+def repeated(event: Event, stored: Stored) -> dict:
+    """The answer of an event whose key is on record already."""
+    return recorded(event, stored.at, True) if stored.fingerprint == event.fingerprint else conflict(event)
+
+
+def conflict(event: Event) -> dict:
+    return _named(event) | {
+        "status": "conflict",
+        "field": "idempotency_key",
+        "detail": "this key was recorded with another body",
+    }
+
+
+def over_limit(event: Event, limit: int | None, used: int) -> dict:
+    return _named(event) | {"status": "over_limit", "quantity": event.quantity, "limit": limit, "used": used}
+
+
+def rejected(given: object, unfit: Unfit) -> dict:
+    refused = {"status": "rejected", "reason": unfit.reason, "field": unfit.field, "detail": str(unfit)}
+    return named(given) | refused
+
+
+def undecided(event: Event) -> dict:
+    return _named(event) | {"status": "undecided"}
+
+
+def named(given: object) -> dict:
+    """Whose answer it is; what is no name is not repeated."""
+    if isinstance(given, Event):
+        return _named(given)
+    said = given if isinstance(given, dict) else {}
+    names = ("customer_id", "metric_id", "idempotency_key")
+    return {name: said.get(name) if _plain(said.get(name)) else None for name in names}
+
+
+def span(period: Period) -> dict:
+    """Its bounds in RFC 3339; a period that is all time has none."""
+    endless = period.end == FOREVER
+    return {
+        "period_start": None if endless else rfc3339(period.start),
+        "period_end": None if endless else rfc3339(period.end),
+    }
+
+
+def remaining(limit: int | None, used: int) -> int | None:
+    return None if limit is None else max(0, limit - used)
+
+
+def _named(event: Event) -> dict:
+    return {"customer_id": event.customer, "metric_id": event.metric, "idempotency_key": event.key}
+
+
+def _plain(text: object) -> bool:
+    return isinstance(text, str) and text.isascii() and text.isprintable() and 1 <= len(text) <= 255
+
+
+def _small(metadata: object) -> bool:
+    flat = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
+    return flat and len(json.dumps(metadata)) <= METADATA
+
+
+def _instant(timestamp: object) -> int:
+    if isinstance(timestamp, str) and INSTANT.fullmatch(timestamp):
+        try:
+            return int(datetime.fromisoformat(timestamp.upper()).timestamp() // 1)
+        except ValueError:  # the 30th of February, say
+            pass
+    raise Unfit("bad_timestamp", "timestamp", "an instant of RFC 3339 with its offset, like 2026-11-23T12:00:00Z")
+
+
+def _parsed(terms: str) -> tuple[int, str, int]:
+    number, slug, version = (terms or "-1").split(":") if ":" in terms else (terms or "-1", "", "0")
+    return int(number), slug, int(version)

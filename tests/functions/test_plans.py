@@ -1,0 +1,127 @@
+import pytest
+
+from billing import plan_table
+
+TEAM = {"name": "Team", "billing_interval": "month", "currency": "usd", "base_price_cents": 2000}
+TEAM |= {"price_per_seat_cents": 1000, "included_seats": 3}
+
+
+def test_a_plan_is_sold_with_a_stripe_price_of_its_own(api, stripe):
+    answer = api("PUT", "/plans/team", TEAM)
+
+    assert (answer.status, answer.json["version"], answer.json["slug"]) == (200, 1, "team")
+    (price,) = stripe.prices.values()
+    assert (price["lookup_key"], price["billing_scheme"], price["tiers_mode"]) == ("team", "tiered", "graduated")
+    assert price["id"] == plan_table.version("team", 1).price
+    assert len(stripe.products) == 1
+
+
+def test_defaults_open_nothing_that_was_not_said(api, stripe):
+    plan = api("PUT", "/plans/team", TEAM).json
+
+    assert plan["limits"] == {"max_storage_mb": 5120}
+    assert (plan["features"], plan["metrics"], plan["trial_days"], plan["max_seats"]) == ([], {}, 0, None)
+
+
+def test_a_metric_names_its_limit_and_how_it_is_enforced(api, stripe):
+    plan = api("PUT", "/plans/team", TEAM | {"metrics": {"api_calls": {"enforcement": "soft"}}}).json
+
+    assert plan["metrics"]["api_calls"] == {
+        "limit": "max_api_calls",
+        "enforcement": "soft",
+        "aggregation": "sum",
+        "kind": "consumed",
+        "reset": "period",
+    }
+
+
+def test_the_same_offer_again_is_the_same_version(api, stripe):
+    first, again = (api("PUT", "/plans/team", TEAM) for _ in range(2))
+
+    assert (again.json, len(stripe.prices)) == (first.json, 1)
+
+
+def test_another_offer_is_the_next_version_and_the_old_one_stays_as_it_is(api, stripe):
+    api("PUT", "/plans/team", TEAM)
+    second = api("PUT", "/plans/team", TEAM | {"base_price_cents": 2500})
+
+    assert (second.json["version"], api("GET", "/plans/team").json["base_price_cents"]) == (2, 2500)
+    assert plan_table.version("team", 1).base_price_cents == 2000
+    moved = [price["metadata"]["version"] for price in stripe.prices.values() if price["lookup_key"] == "team"]
+    assert (moved, len(stripe.products)) == (["2"], 1)
+
+
+def test_a_subscription_stays_on_its_version(api, plans, subscribed):
+    api("PUT", "/plans/team", TEAM)
+
+    assert api("GET", "/subscription").json["plan_version"] == 1
+    assert api("PUT", "/subscription/seats", {"quantity": 6}).json["plan_version"] == 1
+    assert api("PUT", "/subscription/plan", {"plan_slug": "team"}).json["plan_version"] == 2
+
+
+def test_the_catalogue_lists_what_can_be_bought(api, plans):
+    assert [plan["slug"] for plan in api("GET", "/plans").json["plans"]] == ["pro", "team"]
+    api("DELETE", "/plans/pro")
+
+    assert [plan["slug"] for plan in api("GET", "/plans").json["plans"]] == ["team"]
+    assert api("GET", "/plans/pro").status == 404
+
+
+def test_a_retired_plan_is_sold_again_when_it_is_put_again(api, stripe):
+    api("PUT", "/plans/team", TEAM)
+    assert [api("DELETE", "/plans/team").json["retired"] for _ in range(2)] == [True, True]
+
+    assert (api("PUT", "/plans/team", TEAM).json["version"], api("GET", "/plans/team").status) == (1, 200)
+    assert api("DELETE", "/plans/nosuch").status == 404
+
+
+def test_a_key_means_one_offer(api, stripe):
+    first, again = (api("PUT", "/plans/team", TEAM, key="k") for _ in range(2))
+    other = api("PUT", "/plans/team", TEAM | {"name": "Other"}, key="k")
+
+    assert again.json == first.json
+    assert (other.status, other.json["code"]) == (409, "idempotency_key_reused")
+
+
+def test_death_at_any_moment_and_a_retry_make_one_price(api, stripe, moments):
+    class Death(BaseException): ...
+
+    for moment in range(100):
+        slug, passed = f"team-{moment}", iter(range(moment))
+
+        def die(_, passed=passed):
+            if next(passed, None) is None:
+                raise Death
+
+        moments.append(die)
+        try:
+            api("PUT", f"/plans/{slug}", TEAM)
+        except Death:
+            moments.remove(die)
+        else:
+            moments.remove(die)
+            break
+        answer = api("PUT", f"/plans/{slug}", TEAM)
+        prices = [price for price in stripe.prices.values() if price["product"] == f"tollgate_{slug}"]
+        assert (answer.status, answer.json["version"], len(prices)) == (200, 1, 1), moment
+    assert moment >= 16
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"base_price_cents": -1},
+        {"base_price_cents": 19.99},
+        {"currency": "USD"},
+        {"billing_interval": "week"},
+        {"limits": {"max_api_calls": "many"}},
+        {"metrics": {"api_calls": {"enforcement": "maybe"}}},
+        {"nosuch": 1},
+    ],
+    ids=str,
+)
+def test_an_offer_that_cannot_be_read_is_refused_by_its_field(api, stripe, wrong):
+    answer = api("PUT", "/plans/team", TEAM | wrong)
+
+    assert (answer.status, answer.json["fields"][0]["field"].split(".")[0]) == (400, next(iter(wrong)))
+    assert len(stripe.prices) == 0

@@ -1,0 +1,108 @@
+from dataclasses import replace
+
+import pytest
+
+from billing.customers import Customer
+from billing.errors import AlreadySubscribed, ChangeInFlight
+from billing.holds import EXPIRY, PATIENCE, Change, Step, Wish, digest
+from billing.plans import Plan
+from billing.subscriptions import Theirs, taken_up
+
+TEAM = Plan("team", 1, "Team", "month", "usd", 2000, max_seats=50, trial_days=14, price="price_team")
+START, END = 1_790_000_000, 1_792_592_000
+FIVE = Theirs("sub_1", "cus_1", "si_1", "price_team", 5, "usd", "active", START, START, START, END)
+ADA = Customer("ada", START, START, version=3, stripe_id="cus_1", subscription=taken_up(FIVE, TEAM, START), terms=1)
+EIGHT = Wish("change", {"price": "price_team", "quantity": 8})
+
+
+def seats(change_id="c", at=START):
+    return Change(change_id, "f", EIGHT, [Step("update_subscription", "sub_1", {})], held_at=at, billed="now")
+
+
+HELD = ADA.hold(seats(), START).customer
+
+
+def test_what_stripe_does_not_show_stays_held_and_what_it_shows_is_settled_with_its_answer():
+    assert HELD.absorb(replace(FIVE, status="past_due"), TEAM, START).customer.pending == HELD.pending
+    shown = HELD.absorb(replace(FIVE, quantity=8, change="c"), TEAM, START)
+
+    assert (shown.customer.pending, shown.settled.id, shown.settled.answer["seats"]) == (None, "c", 8)
+
+
+def test_a_young_hold_turns_others_away_and_an_old_one_gives_way_under_a_new_attempt():
+    with pytest.raises(ChangeInFlight):
+        HELD.hold(seats("d", START + 1), START + 1)
+    replaced = HELD.hold(seats("d", START + PATIENCE), START + PATIENCE).customer
+
+    assert (replaced.pending.id, replaced.pending.attempt, replaced.attempt) == ("d", 1, 1)
+    assert HELD.pending.overdue(START + PATIENCE) and not HELD.pending.expired(START + EXPIRY - 1)
+
+
+def test_a_released_hold_comes_back_under_new_keys():
+    released = HELD.release(HELD.pending, START).customer
+    again = released.hold(seats(), START).customer
+
+    assert (released.pending, again.pending.key(0) == HELD.pending.key(0)) == (None, False)
+    assert not released.release(HELD.pending, START).moved
+    assert not again.release(HELD.pending, START).moved  # an older attempt's failure is not the newer one's
+
+
+def test_the_second_failure_without_a_trace_releases():
+    once = HELD.doubt(HELD.pending, False, START).customer
+
+    assert (once.pending.failures, once.doubt(once.pending, False, START).customer.pending) == (1, None)
+    assert HELD.doubt(HELD.pending, True, START).customer.pending is None
+
+
+def test_one_live_subscription_and_the_same_wish_again_is_no_wish():
+    assert ADA.subscribe(TEAM, 5, None) is None
+    with pytest.raises(AlreadySubscribed):
+        ADA.subscribe(TEAM, 6, None)
+
+
+def test_one_that_was_never_paid_does_not_fill_the_slot():
+    unpaid = replace(ADA, subscription=taken_up(replace(FIVE, status="incomplete"), TEAM, START))
+    other = unpaid.subscribe(TEAM, 6, None)
+
+    assert unpaid.subscribe(TEAM, 5, None) is None
+    steps = unpaid.subscribe_steps(TEAM, other, "c", on_file=False)
+    assert [step.call for step in steps] == ["cancel_subscription", "create_subscription"]
+
+
+def test_an_ended_one_is_put_aside_by_the_next_and_never_comes_back():
+    ended = replace(ADA, subscription=taken_up(replace(FIVE, status="canceled"), TEAM, START))
+    new = replace(FIVE, id="sub_2", created=START + 9)
+    after = ended.absorb(new, TEAM, START + 9)
+
+    assert (after.customer.subscription.theirs.id, [old.theirs.id for old in after.aside]) == ("sub_2", ["sub_1"])
+    late = after.customer.absorb(replace(FIVE, status="canceled"), TEAM, START + 10)
+    assert late.customer.subscription.theirs.id == "sub_2"
+
+
+def test_a_second_live_one_made_elsewhere_stands_aside():
+    second = ADA.absorb(replace(FIVE, id="sub_2", created=START + 9), TEAM, START)
+
+    assert (second.customer.subscription, [each.theirs.id for each in second.aside]) == (ADA.subscription, ["sub_2"])
+
+
+def test_terms_move_with_what_limits_depend_on_and_with_nothing_else():
+    assert ADA.absorb(replace(FIVE, quantity=9), TEAM, START).customer.terms == ADA.terms
+    assert ADA.absorb(replace(FIVE, status="unpaid"), TEAM, START).customer.terms == ADA.terms + 1
+    assert ADA.absorb(FIVE, replace(TEAM, version=2), START).customer.terms == ADA.terms + 1
+
+
+def test_hearing_the_same_again_writes_nothing():
+    assert not ADA.absorb(FIVE, TEAM, START + 5).moved
+
+
+def test_a_trial_is_had_once():
+    wish = Wish("subscribe", {"price": "price_team", "quantity": 1, "payment_method": None})
+    new = Customer("bob", START, START, stripe_id="cus_2")
+
+    assert new.subscribe_steps(TEAM, wish, "c", False)[-1].params["trial_period_days"] == 14
+    assert "trial_period_days" not in replace(new, trialed=True).subscribe_steps(TEAM, wish, "c", False)[-1].params
+    assert ADA.absorb(replace(FIVE, trial_ends_at=END), TEAM, START).customer.trialed
+
+
+def test_two_customers_may_send_the_same_key():
+    assert digest("ada", "k") != digest("bob", "k")

@@ -1,0 +1,56 @@
+"""The architecture, as a test: who may import whom."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+RULES = {"errors", "money", "plans", "periods", "proration", "holds", "subscriptions", "invoices", "customers"}
+RULES |= {"entitlements", "usage", "webhooks"}
+TABLES = {"plan_table", "customer_table", "usage_table", "webhook_table"}
+DOORS = {"api": {"aws_lambda_powertools"}, "gateway": {"stripe"}, "dynamodb": {"boto3", "botocore"}}
+DOORS |= {"queue": {"boto3"}, "secrets": {"boto3"}} | dict.fromkeys(TABLES, set())
+SHARED_DOORS = {"secrets", "dynamodb"}
+PROCEDURES = {"records", "catalogue", "registration", "changes", "pricing", "sync", "standing", "metering"}
+OUTSIDE = {"boto3", "botocore", "stripe", "pydantic", "os", "time", "random", "requests", "aws_lambda_powertools"}
+OUTSIDE |= {"local", "logging", "datetime.now", "secrets"}
+PASSING = {"os", "time", "random"}  # a door reads its settings, keeps its memory fresh and waits with jitter
+MODULES = sorted(Path("layers/core/billing").glob("[!_]*.py"))
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names if node.module == "billing")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_modules_import_only_inward(path):
+    found = set(imports(path))
+    inner = {name.split(".")[1] for name in found if name.startswith("billing.")} - {path.stem}
+    outer = {name.split(".")[0] for name in found} & OUTSIDE
+    if path.stem in RULES:
+        assert inner <= RULES and not outer
+    elif path.stem in DOORS:
+        assert inner <= RULES | SHARED_DOORS and outer - PASSING <= DOORS[path.stem]
+    else:
+        assert path.stem in PROCEDURES and inner <= RULES | DOORS.keys() | PROCEDURES and outer <= PASSING
+
+
+def test_the_rings_are_all_there_is():
+    assert {path.stem for path in MODULES} == RULES | DOORS.keys() | PROCEDURES
+
+
+@pytest.mark.parametrize("path", sorted(Path("functions").glob("*.py")), ids=lambda path: path.stem)
+def test_actions_are_short_and_never_import_each_other(path):
+    assert not {other.stem for other in Path("functions").glob("*.py")} & set(imports(path))
+    code = [line for line in path.read_text().splitlines() if not line.startswith(("from ", "import "))]
+    assert len(code) <= 75
+
+
+@pytest.mark.parametrize("path", [*MODULES, *sorted(Path("functions").glob("*.py"))], ids=lambda path: path.stem)
+def test_nothing_deployed_knows_of_the_tests(path):
+    assert not {name.split(".")[0] for name in imports(path)} & {"local", "tests", "moto", "pytest"}

@@ -1,0 +1,109 @@
+"""The template and the code say the same, and nobody may do more than it does."""
+
+from pathlib import Path
+
+import pytest
+
+GET, QUERY, PUT, UPDATE = (f"dynamodb:{name}" for name in ("GetItem", "Query", "PutItem", "UpdateItem"))
+CHECK = "dynamodb:ConditionCheckItem"
+SECRET = {"StripeSecret": {"secretsmanager:GetSecretValue"}}
+PLANS = {"Plans": {GET, QUERY}}
+CHANGE = PLANS | SECRET | {"Subscriptions": {GET, PUT}, "Usage": {UPDATE}}
+METERED = PLANS | {"Subscriptions": {GET}}
+MAY = {
+    "list_plans": PLANS,
+    "get_plan": PLANS,
+    "put_plan": SECRET | {"Plans": {GET, QUERY, PUT}},
+    "retire_plan": {"Plans": {GET, PUT}},
+    "update_customer": CHANGE,
+    "subscribe": CHANGE,
+    "get_subscription": {"Plans": {GET}, "Subscriptions": {GET}},
+    "change_plan": CHANGE,
+    "change_seats": CHANGE,
+    "withdraw_change": CHANGE,
+    "cancel_subscription": CHANGE,
+    "resume_subscription": CHANGE,
+    "list_invoices": SECRET | {"Subscriptions": {GET, QUERY}},
+    "record_usage": PLANS | {"Subscriptions": {GET, CHECK}, "Usage": {PUT, UPDATE}},
+    "get_usage": METERED | {"Usage": {GET}},
+    "get_entitlements": METERED | {"Usage": {GET}},
+    "check_entitlement": METERED | {"Usage": {GET}},
+    "receive_webhook": SECRET | {"Webhooks": {"sqs:SendMessage"}},
+    "process_webhook": CHANGE | {"WebhookEvents": {GET, PUT}, "Webhooks": {"sqs:ChangeMessageVisibility"}},
+    "bury_webhook": {"WebhookEvents": {PUT}},
+}
+PUBLIC = {"list_plans", "get_plan", "receive_webhook"}
+ADMIN = {"put_plan", "retire_plan"}
+SERVICE = {"record_usage"}
+
+
+@pytest.fixture
+def functions(template):
+    resources = template["Resources"].items()
+    return {name: each["Properties"] for name, each in resources if each["Type"].endswith("::Function")}
+
+
+@pytest.mark.parametrize("action", MAY)
+def test_an_action_may_do_what_it_does_and_no_more(functions, action):
+    function = functions[action.title().replace("_", "")]
+    may = {}
+    for statement in function["Policies"][0]["Statement"]:
+        assert statement["Effect"] == "Allow"
+        for resource in statement["Resource"]:
+            name = next(iter(resource.values())).removesuffix(".Arn")
+            may.setdefault(name, set()).update(statement["Action"])
+    assert (function["Handler"], may) == (f"{action}.handler", MAY[action])
+
+
+def test_no_policy_has_a_wildcard_and_none_is_a_template_of_sam(functions):
+    for function in functions.values():
+        (policy,) = function["Policies"]
+        assert policy.keys() == {"Statement"}
+        assert "*" not in repr(policy)
+
+
+def test_every_file_is_a_function(functions):
+    assert {path.stem for path in Path("functions").glob("*.py")} == MAY.keys() and len(functions) == len(MAY)
+
+
+def test_what_needs_which_token(template, routes, functions):
+    assert template["Globals"]["HttpApi"]["Auth"]["DefaultAuthorizer"] == "Token"
+    wanted = {}
+    for function in functions.values():
+        for event in function["Events"].values():
+            if event["Type"] == "HttpApi":
+                route = event["Properties"]
+                action = function["Handler"].removesuffix(".handler")
+                wanted[action, route["Path"]] = route.get("Auth", {})
+    for (action, path), auth in wanted.items():
+        if action in PUBLIC:
+            assert auth == {"Authorizer": "NONE"}
+        elif action in ADMIN:
+            assert auth == {"AuthorizationScopes": ["billing/admin"]}
+        elif action in SERVICE or path.startswith("/customers/{id}/"):
+            assert auth == {"AuthorizationScopes": ["billing/service"]}
+        else:
+            assert auth == {} and (action, f"/customers/{{id}}{path}") in wanted
+
+
+def test_the_queue_is_fifo_and_gives_a_batch_its_time(template):
+    queue, dead = (template["Resources"][name]["Properties"] for name in ("Webhooks", "DeadWebhooks"))
+    assert queue["FifoQueue"] and dead["FifoQueue"] and queue["RedrivePolicy"]["maxReceiveCount"] == 100
+    assert queue["VisibilityTimeout"] >= 6 * template["Globals"]["Function"]["Timeout"]
+    assert (queue["DeduplicationScope"], queue["FifoThroughputLimit"]) == ("messageGroup", "perMessageGroupId")
+
+
+def test_no_table_can_be_lost_by_accident(template):
+    tables = [each for each in template["Resources"].values() if each["Type"] == "AWS::DynamoDB::Table"]
+    assert len(tables) == 4
+    for table in tables:
+        assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
+        assert table["Properties"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+        assert table["Properties"]["DeletionProtectionEnabled"] == {"If": ["Live", True, False]}
+        assert table["Properties"]["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
+
+
+def test_no_secret_is_in_the_template_or_in_the_environment(template):
+    variables = template["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables["STRIPE_SECRET"] == {"Ref": "StripeSecret"}
+    assert not [name for name in variables if "KEY" in name or "TOKEN" in name]
