@@ -61,9 +61,8 @@ def record(slot: Slot, events: Sequence[Event], seen: Total | None, unmoved: dic
     writes = [_event(slot, event, at) for event in events]
     added, dated = _sums(slot, events)
     condition, values, checked = _condition(slot, sum(event.quantity for event in events), seen)
-    change = ", ".join(f"{name} :{name}" for name in added)
     adopts = "SET terms = :terms " if checked else ""
-    writes.append(_update(slot, "", f"{adopts}ADD {change}", condition, added | values))
+    writes.append(_update(slot, "", adopts + _adding(added), condition, added | values))
     if dated:
         writes.append(
             _update(slot, f"#{slot.month}", "ADD " + ", ".join(f"{name} :{name}" for name in dated), None, dated)
@@ -113,6 +112,10 @@ def _sums(slot: Slot, events: Sequence[Event]) -> tuple[dict[str, int], dict[str
         dated[n] += 1
         dated[s] += event.quantity
     return (added, dict(dated)) if slot.month else (added | dated, {})
+
+
+def _adding(values: dict) -> str:
+    return "ADD " + ", ".join(f"{name} :{name}" for name in values)
 
 
 def _update(slot: Slot, suffix: str, change: str, condition: str | None, values: dict) -> dict:
