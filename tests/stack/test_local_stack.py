@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
+from stripe import StripeClient
 
 from local.issuer import Issuer, openid_issuer
 from local.stack import other_stripe
@@ -126,8 +127,16 @@ def test_only_who_speaks_to_stripe_reads_its_key(stack, as_function):
         as_function("GetSubscription", "secretsmanager").get_secret_value(SecretId="tollgate/stripe")
 
 
-def test_stripe_knows_where_to_send_its_events(stack):
-    assert stack.webhook_secret.startswith("whsec_") and stack.webhook_url == stack.api_url + "/webhooks/stripe"
+def test_what_happens_at_stripe_is_on_record_within_seconds(stack):
+    stripe = StripeClient(stack.stripe.api_key, base_addresses={"api": stack.stripe_base})
+    customer = stripe.v1.customers.create({"email": "somebody@example.com"})
+    table, deadline, rows = stack.outputs["WebhookEventsTable"], time.monotonic() + 20, []
+    while time.monotonic() < deadline and not rows:
+        scanned = stack.client("dynamodb").scan(TableName=table)["Items"]
+        rows = [row for row in scanned if row["object_id"]["S"] == customer.id]
+        time.sleep(0.1)
+    [row] = rows
+    assert (row["type"]["S"], row["outcome"]["S"]) == ("customer.created", "ignored")
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/net/tcp"), reason="reads Linux's own list of listeners")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -14,9 +15,17 @@ import pytest
 
 from local.ministack import ministack
 
-WHERE = (
-    "import os, shared\ndef handler(event, context):\n    print('here')\n    return os.path.realpath(shared.__file__)\n"
-)
+WHERE = """
+import os, shared
+def handler(event, context):
+    return os.path.realpath(shared.__file__)
+"""
+TALK = """
+import logging
+def handler(event, context):
+    logging.getLogger().debug("asked")
+    logging.getLogger().info("changed", extra={"seats": 7, "customer": "ada"})
+"""
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +42,37 @@ def archive(**files: str) -> bytes:
     return content.getvalue()
 
 
-def test_all_functions_read_one_copy_of_a_layer(aws):
+@pytest.fixture(scope="module")
+def made(aws):
+    """A function of one file, `main.py`, called once; answers what it answered."""
     functions = aws.client("lambda")
     role = aws.client("iam").create_role(RoleName="anyone", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-    layer = functions.publish_layer_version(LayerName="l", Content={"ZipFile": archive(python__shared="")})
-    common = {"Runtime": "python3.13", "Role": role, "Handler": "where.handler", "Layers": [layer["LayerVersionArn"]]}
-    places = set()
-    for name in ("one", "other"):
-        functions.create_function(FunctionName=name, Code={"ZipFile": archive(where=WHERE)}, **common)
-        places.add(json.loads(functions.invoke(FunctionName=name)["Payload"].read()))
-    [place] = places
+
+    def call(name: str, main: str, layers: Sequence[str] = ()):
+        common = {"Runtime": "python3.13", "Role": role, "Handler": "main.handler", "Layers": layers}
+        functions.create_function(FunctionName=name, Code={"ZipFile": archive(main=main)}, **common)
+        return json.loads(functions.invoke(FunctionName=name)["Payload"].read())
+
+    return call
+
+
+def test_all_functions_read_one_copy_of_a_layer(aws, made):
+    files = archive(python__shared="")
+    layer = aws.client("lambda").publish_layer_version(LayerName="l", Content={"ZipFile": files})["LayerVersionArn"]
+    [place] = {made(name, WHERE, [layer]) for name in ("one", "other")}
     assert place.endswith("/python/shared.py")
+
+
+def test_what_a_function_logs_is_kept_as_json_with_its_extras(aws, made):
+    made("talker", TALK)
+    logs, deadline = aws.client("logs"), time.monotonic() + 5
+    lines: list[str] = []
+    while time.monotonic() < deadline and not lines:
+        events = logs.filter_log_events(logGroupName="/aws/lambda/talker")["events"]
+        lines = [event["message"] for event in events if event["message"].startswith("{")]
+    assert [json.loads(line) for line in lines] == [
+        {"level": "INFO", "message": "changed", "logger": "root", "seats": 7, "customer": "ada"}
+    ]
 
 
 def test_lists_among_the_parameters_reach_sam_as_lists(stack):
