@@ -197,8 +197,22 @@ def said(stripe):
 
 
 @pytest.fixture
-def enqueued(aws):
-    """A batch as the queue delivers it, of sample events by the name of their type."""
+def received(aws):
+    """What waits in the queue, as it is delivered."""
+
+    def receive():
+        url = os.environ["WEBHOOK_QUEUE"]
+        found = queue.sqs().receive_message(QueueUrl=url, MaxNumberOfMessages=10, AttributeNames=["All"])
+        names = ("MessageId", "ReceiptHandle", "Body", "Attributes")
+        messages = found.get("Messages", [])
+        return {"Records": [{name[0].lower() + name[1:]: m[name] for name in names} for m in messages]}
+
+    return receive
+
+
+@pytest.fixture
+def enqueued(received):
+    """A batch of sample events, by the name of their type."""
 
     def enqueue(*names, **fields):
         for name in names:
@@ -206,10 +220,3 @@ def enqueued(aws):
         return received()
 
     return enqueue
-
-
-def received():
-    url = os.environ["WEBHOOK_QUEUE"]
-    found = queue.sqs().receive_message(QueueUrl=url, MaxNumberOfMessages=10, AttributeNames=["All"])
-    names = ("MessageId", "ReceiptHandle", "Body", "Attributes")
-    return {"Records": [{name[0].lower() + name[1:]: m[name] for name in names} for m in found["Messages"]]}

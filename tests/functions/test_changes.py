@@ -16,7 +16,9 @@ def record(customer="ada"):
 
 
 def invoices(stripe):
-    return [invoice["status"] for invoice in stripe.invoices.values() if invoice["billing_reason"] != "subscription_create"]
+    return [
+        invoice["status"] for invoice in stripe.invoices.values() if invoice["billing_reason"] != "subscription_create"
+    ]
 
 
 def age(seconds, customer="ada"):
@@ -230,9 +232,10 @@ def test_a_month_becomes_a_year_and_its_period_begins_today(api, subscribed, str
     answer = api("PUT", "/subscription/plan", {"plan_slug": "team-yearly"})
 
     assert (answer.status, answer.json["plan"], answer.json["billed"]) == (200, "team-yearly", "now")
-    assert answer.json["proration"]["net_cents"] == stripe.invoices[
-        stripe.subscriptions[subscribed["id"]]["latest_invoice"]
-    ]["total"]
+    assert (
+        answer.json["proration"]["net_cents"]
+        == stripe.invoices[stripe.subscriptions[subscribed["id"]]["latest_invoice"]]["total"]
+    )
 
 
 @pytest.mark.parametrize("wrong", [0, -1, "8", True, 1.5, None, 10**30])
@@ -262,6 +265,8 @@ def lose_the_answer(stripe):
 def card_fails(api, stripe, subscribed):
     """The card on file is replaced, at Stripe, by one that attaches and later fails."""
     customer = stripe.subscriptions[subscribed["id"]]["customer"]
-    status, card = stripe.handle("POST", "/v1/payment_methods/pm_card_chargeCustomerFail/attach", {"customer": customer})
+    status, card = stripe.handle(
+        "POST", "/v1/payment_methods/pm_card_chargeCustomerFail/attach", {"customer": customer}
+    )
     assert status == 200
     stripe.handle("POST", f"/v1/subscriptions/{subscribed['id']}", {"default_payment_method": card["id"]})
