@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 import stripe
 
-from local.stripe_simulator import Simulator, serve
+from local.stripe_simulator import Settings, Simulator, serve
 
 START = 1_800_000_000  # 15 January 2027, 08:00 UTC
 DAY = 86_400
@@ -16,6 +16,7 @@ KEY = "sk_test_simulator"
 class World:
     simulator: Simulator
     port: int
+    settings: Settings
     now: list[float] = field(default_factory=lambda: [float(START)])
 
     def __post_init__(self):
@@ -54,9 +55,10 @@ class World:
 
 
 @pytest.fixture
-def world():
-    now = [float(START)]
-    simulator = Simulator(now=lambda: now[0], api_key=KEY, webhook_delays=(0.02, 0.05))
+def world(request):
+    """Indirect parameters are the account's settings."""
+    now, settings = [float(START)], getattr(request, "param", Settings())
+    simulator = Simulator(now=lambda: now[0], api_key=KEY, settings=settings, webhook_delays=(0.02, 0.05))
     server = serve(simulator)
-    yield World(simulator, server.server_port, now)
+    yield World(simulator, server.server_port, settings, now)
     server.shutdown()

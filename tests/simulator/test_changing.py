@@ -49,7 +49,8 @@ def test_the_preview_the_update_and_the_invoice_say_the_same(subscribed):
     assert amounts(preview) == amounts(said.latest_invoice) == [-500, 3001]
     assert preview.total == preview.amount_due == said.latest_invoice.amount_paid == 2501
     words = [line.description for line in preview.lines.data]
-    assert words == ["Unused time on Team after 30 Jan 2027", "Remaining time on 2 × Team after 30 Jan 2027"]
+    times = "\N{MULTIPLICATION SIGN}"
+    assert words == ["Unused time on Team after 30 Jan 2027", f"Remaining time on 2 {times} Team after 30 Jan 2027"]
     credit, debit = said.latest_invoice.lines.data
     assert all(one.parent.subscription_item_details.proration and not one.discountable for one in (credit, debit))
     first = subscribed.invoices(subscribed.sub)[0]
@@ -241,7 +242,8 @@ def test_a_pending_update_expires_after_23_hours(subscribed):
 
 def test_a_pending_update_expires_before_the_renewal(subscribed):
     subscribed.advance(subscribed.on, START + 31 * DAY - HOUR)
-    said = held(subscribed)
+    use(subscribed, "pm_card_chargeCustomerFail")
+    said = change(subscribed, PENDING, quantity=1000)
     assert said.pending_update.expires_at == START + 31 * DAY
     subscribed.advance(subscribed.on, START + 31 * DAY)
     assert amounts(subscribed.invoices(subscribed.sub)[-1]) == [1000]

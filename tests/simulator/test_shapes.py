@@ -172,7 +172,8 @@ def journey():
     call("GET", f"subscriptions/{sub['id']}", *FULL, "items.data.price.product")
     call("GET", "invoices", "data.payments", "data.lines.data.subscription", customer=ada)
     call("POST", f"subscriptions/{sub['id']}", pause_collection={"behavior": "void"}, cancel_at="max_period_end")
-    call("POST", f"invoices/{call('GET', 'invoices', customer=ada, status='open')['data'][0]['id']}/mark_uncollectible")
+    unpaid = call("GET", "invoices", customer=ada, status="open")["data"][0]["id"]
+    call("POST", f"invoices/{unpaid}/mark_uncollectible")
     call(
         "DELETE",
         f"subscriptions/{sub['id']}",
