@@ -99,7 +99,7 @@ def _read(body, http: APIGatewayProxyEventV2):
     try:
         return body.model_validate_json(http.decoded_body if http.body else "{}")
     except ValueError as invalid:  # pydantic's own error is one, and so is text that is no UTF-8
-        found = invalid.errors() if hasattr(invalid, "errors") else [{"loc": (), "msg": "not JSON in UTF-8"}]
+        found = getattr(invalid, "errors", lambda: [{"loc": (), "msg": "not JSON in UTF-8"}])()
         fields = [{"field": ".".join(map(str, each["loc"])) or "body", "message": each["msg"]} for each in found]
         raise Malformed("; ".join(f"{each['field']}: {each['message']}" for each in fields), fields) from invalid
 

@@ -227,7 +227,7 @@ def _plain(text: object) -> bool:
 
 
 def _small(metadata: object) -> bool:
-    flat = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
+    flat = isinstance(metadata, dict) and all(name and isinstance(value, str) for name, value in metadata.items())
     return flat and len(json.dumps(metadata)) <= METADATA
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from billing import dynamodb
-from billing.periods import Period, day_of
-from billing.usage import ABSENT, DAY, LONG, RETENTION, Event, Slot, Stored, Total
+from billing.periods import Period, day_of, period_of
+from billing.usage import ABSENT, LONG, RETENTION, Event, Slot, Stored, Total
 
 TABLE = os.environ["USAGE_TABLE"]
 ACTIONS = 100  # of one transaction (docs: TransactWriteItems)
@@ -64,9 +64,7 @@ def record(slot: Slot, events: Sequence[Event], seen: Total | None, unmoved: dic
     adopts = "SET terms = :terms " if checked else ""
     writes.append(_update(slot, "", adopts + _adding(added), condition, added | values))
     if dated:
-        writes.append(
-            _update(slot, f"#{slot.month}", "ADD " + ", ".join(f"{name} :{name}" for name in dated), None, dated)
-        )
+        writes.append(_update(slot, f"#{slot.month}", _adding(dated), None, dated))
     refusals = {refusal.place: refusal.item for refusal in dynamodb.transact([*writes, unmoved] if checked else writes)}
     if not refusals:
         return None
@@ -86,10 +84,10 @@ def _condition(slot: Slot, quantity: int, seen: Total | None) -> tuple[str, dict
     """Conditions have no arithmetic, so the most that may be used already is worked out here."""
     still_open = "attribute_not_exists(closed)"
     on_ours, on_none, missing = "terms = :terms", "attribute_not_exists(terms)", "attribute_not_exists(pk)"
-    fits, most = (
-        ("used <= :most", {"most": slot.limit - quantity}) if slot.hard and slot.limit is not None else ("", {})
-    )
-    terms = {"terms": slot.terms}
+    terms: dict = {"terms": slot.terms}
+    fits, most = "", {}
+    if slot.hard and slot.limit is not None:
+        fits, most = "used <= :most", {"most": slot.limit - quantity}
 
     if seen is None or seen.terms == slot.terms or not (slot.hard or seen.terms):
         ours = on_ours if slot.hard else f"({on_none} OR {on_ours})"
@@ -171,7 +169,8 @@ def _days(month: str, item: dict) -> Iterator[tuple[str, tuple[int, int]]]:
 
 def _months(start: int) -> list[str]:
     """The two calendar months that a period of a month can touch."""
-    return list(dict.fromkeys((day_of(start)[:7], day_of(start + 31 * DAY)[:7])))
+    month = period_of(start, 0, "month")
+    return [day_of(month.start)[:7], day_of(month.end)[:7]]
 
 
 def _names(day: str) -> tuple[str, str]:

@@ -1,0 +1,134 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from billing import usage
+from billing.periods import Period
+from billing.usage import DAY, Slot, Unfit
+
+NOW = 1_795_000_000
+GIVEN = {"customer_id": "ada", "metric_id": "api_calls", "quantity": 5, "idempotency_key": "k"}
+SLOT = Slot("ada", "api_calls", Period(NOW - DAY, NOW + DAY), "", True, 10, "1")
+
+
+def read(**fields):
+    return usage.read(GIVEN | fields, NOW)
+
+
+def refused(**fields):
+    with pytest.raises(Unfit) as unfit:
+        usage.timely(read(**fields), NOW)
+    return unfit.value.reason, unfit.value.field
+
+
+def test_an_event_without_a_time_is_of_now_and_the_same_event_whenever_it_is_sent_again():
+    later = usage.read(GIVEN, NOW + DAY)
+
+    assert (read().at, later.at) == (NOW, NOW + DAY)
+    assert (later.id, later.fingerprint) == (read().id, read().fingerprint)
+
+
+def test_a_time_is_read_with_its_offset():
+    assert read(timestamp="2026-11-23T12:30:00.5+05:30").at == read(timestamp="2026-11-23T07:00:00Z").at
+    assert read(timestamp="2026-11-23t07:00:00z").at == 1_795_417_200
+
+
+def test_an_event_is_known_by_its_customer_and_key_and_no_two_of_them_run_together():
+    assert read().id == read(metric_id="other", quantity=9, timestamp="2026-11-23T07:00:00Z").id
+    assert len({read(customer_id=c, idempotency_key=k).id for c, k in (("a", "bc"), ("ab", "c"), ("a1", "1"))}) == 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"quantity": 6}, {"metric_id": "other"}, {"timestamp": "2026-11-23T07:00:00Z"}, {"metadata": {"a": "b"}}],
+    ids=repr,
+)
+def test_another_body_has_another_fingerprint(other):
+    assert read(**other).fingerprint != read().fingerprint
+
+
+@pytest.mark.parametrize("quantity", [0, -1, 1.0, "5", True, None, 10**12 + 1, 10**30, float("nan"), [], {}], ids=repr)
+def test_a_quantity_is_a_whole_number_within_bounds(quantity):
+    assert refused(quantity=quantity) == ("bad_quantity", "quantity")
+
+
+@pytest.mark.parametrize("name", ["customer_id", "metric_id", "idempotency_key"])
+@pytest.mark.parametrize("text", ["", "x" * 256, "é", "a\n", "a\x00", None, 7, []], ids=repr)
+def test_names_and_keys_are_short_printable_ascii(name, text):
+    assert refused(**{name: text}) == ("malformed", name)
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    [
+        *("2026-11-23T12:00:00", "2026-11-23", "2026-W48-1", "20261123T120000Z", "yesterday", ""),
+        *("2026-02-30T00:00:00Z", "2026-11-23T25:00:00Z", "0000-01-01T00:00:00Z", "2026-11-23T12:00:00+99:99"),
+        *(1_795_000_000, 0, True, {}, "2026-11-23T12:00:00Z\n", "٢٠٢٦-11-23T12:00:00Z"),
+    ],
+    ids=repr,
+)
+def test_a_time_without_an_offset_or_out_of_the_calendar_is_none(timestamp):
+    assert refused(timestamp=timestamp) == ("bad_timestamp", "timestamp")
+
+
+def test_what_is_too_old_to_be_told_from_its_copy_is_refused_and_so_is_the_future():
+    assert refused(timestamp="1970-01-01T00:00:00Z") == ("too_old", "timestamp")
+    assert refused(timestamp="0001-01-01T00:00:00+23:59") == ("too_old", "timestamp")
+    assert refused(timestamp="9999-12-31T23:59:59-23:59") == ("in_the_future", "timestamp")
+    usage.timely(replace(read(), at=NOW + 300), NOW)
+    usage.timely(replace(read(), at=NOW - usage.RETENTION), NOW)
+
+
+@pytest.mark.parametrize("metadata", [[], "x", {"": "a"}, {"a": 1}, {"a": {"b": "c"}}, {"a": "x" * 2048}, 0, False], ids=repr)
+def test_metadata_is_a_small_flat_object_of_strings(metadata):
+    assert refused(metadata=metadata) == ("malformed", "metadata")
+
+
+def test_what_we_do_not_know_is_not_ignored():
+    assert refused(quantty=5) == ("unknown_field", "quantty")
+
+
+@pytest.mark.parametrize("event", [None, 7, "x", [], [GIVEN]], ids=repr)
+def test_what_is_no_event_is_rejected_and_names_nobody(event):
+    with pytest.raises(Unfit) as unfit:
+        usage.read(event, NOW)
+
+    answer = usage.rejected(event, unfit.value)
+    assert (answer["status"], answer["customer_id"], answer["idempotency_key"]) == ("rejected", None, None)
+
+
+def test_under_a_hard_limit_each_event_that_fits_in_the_order_of_the_request():
+    events = [read(idempotency_key=str(n), quantity=n) for n in (4, 7, 2, 3)]
+
+    assert [event.quantity for event in SLOT.fit(events, used=1)] == [4, 2, 3]
+    assert SLOT.fit(events, used=10) == []
+
+
+@settings(derandomize=True)
+@given(st.lists(st.integers(1, 20)), st.integers(0, 60), st.integers(0, 60))
+def test_what_fits_never_passes_the_limit_and_nothing_that_fits_is_left_out(quantities, used, limit):
+    events = [read(idempotency_key=str(n), quantity=quantity) for n, quantity in enumerate(quantities)]
+    chosen = SLOT._replace(limit=limit).fit(events, used)
+
+    after = used + sum(event.quantity for event in chosen)
+    assert after <= limit or not chosen
+    assert all(after + event.quantity > limit for event in events if event not in chosen)
+
+
+def test_nothing_but_a_hard_limit_turns_an_event_away():
+    events = [read(quantity=10**12)]
+
+    assert SLOT._replace(hard=False).fit(events, 0) == SLOT._replace(limit=None).fit(events, 0) == events
+
+
+def test_terms_only_go_forward():
+    older_first = ["", "1", "1:free:1", "1:free:2", "2", "2:free:2", "10"]
+
+    for n, terms in enumerate(older_first):
+        assert [usage.supersedes(terms, other) for other in older_first] == [m < n for m in range(len(older_first))]
+
+
+def test_another_default_plan_is_another_deployment_and_takes_over():
+    assert usage.supersedes("1:basic:1", "1:free:9") and usage.supersedes("1:-:0", "1:free:9")
