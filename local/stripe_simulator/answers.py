@@ -50,8 +50,10 @@ LINKS: dict[str, dict[str, str | None]] = {
 
 
 def shown(value: Any) -> Any:
-    """A copy as an answer without `expand` shows it."""
+    """A copy as an answer without `expand` shows it. Of what was deleted, only that is shown."""
     if isinstance(value, dict):
+        if value.get("deleted") is True:
+            return {name: value[name] for name in ("id", "object", "deleted")}
         kind = value.get("object")
         hidden = ASKED_FOR.get(kind, ()) if isinstance(kind, str) else ()
         nulled = NULL_UNLESS_ASKED.get(kind, ()) if isinstance(kind, str) else ()
@@ -121,7 +123,9 @@ def page(url: str, records: Iterable[Record], params: dict[str, Any], fits: Call
         raise invalid("This value must be between 1 and 100 (inclusive).", "limit", "parameter_invalid_integer")
     after, before = params.get("starting_after"), params.get("ending_before")
     found = [
-        one for one in reversed(list(records)) if inside(one.get("created", 0), params.get("created")) and fits(one)
+        one
+        for one in reversed(list(records))
+        if inside(one.get("created", one.get("date", 0)), params.get("created")) and fits(one)
     ]
     ids = [one["id"] for one in found]
     if before:

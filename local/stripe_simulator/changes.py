@@ -1,6 +1,6 @@
 """What a change of items, anchor or trial would do to a subscription and would cost; applying it, or holding it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -81,7 +81,7 @@ def propose(account: Account, subscription: Record, said: dict[str, Any]) -> Pro
             words = f"Remaining time on {what(account, one)} after {_date(at)}"
             line = invoices.item_line(one, proration.share(full, *span, at), (at, span[1]), words, proration=True)
         lines.append(line)
-        debits[one["id"]] = _noted(debit, None, line)
+        debits[one["id"]] = replace(debit, line=line["id"])
     bills_now = restarts or (behavior == "always_invoice" and bool(lines))
     if on_trial and not bills_now:
         lines = []
@@ -182,10 +182,6 @@ def _date(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%d %b %Y")
 
 
-def _noted(debit: Debit, invoice: str | None, line: Record) -> Debit:
-    return Debit(debit.total, debit.start, debit.end, debit.name, debit.price, debit.quantity, invoice, line["id"])
-
-
 def full_lines(account: Account, subscription: Record, items: list[Record], debits: dict[str, Debit]) -> list[Record]:
     """The lines of a whole period of these items, noted as debits. Nothing is due on trial."""
     lines = []
@@ -198,7 +194,7 @@ def full_lines(account: Account, subscription: Record, items: list[Record], debi
         line = invoices.item_line(one, full, span, what(account, one))
         lines.append(line)
         debit = Debit(full, *span, what(account, one), one["price"], one["quantity"])
-        debits[one["id"]] = _noted(debit, None, line)
+        debits[one["id"]] = replace(debit, line=line["id"])
     return lines
 
 
@@ -207,9 +203,7 @@ def note_invoice(debits: dict[str, Debit], invoice: Record) -> None:
     lines = {line["id"] for line in invoice["lines"]["data"]}
     for id, debit in debits.items():
         if debit.line in lines:
-            debits[id] = Debit(
-                debit.total, debit.start, debit.end, debit.name, debit.price, debit.quantity, invoice["id"], debit.line
-            )
+            debits[id] = replace(debit, invoice=invoice["id"])
 
 
 def apply(account: Account, subscription: Record, proposal: Proposal) -> None:
@@ -224,6 +218,8 @@ def apply(account: Account, subscription: Record, proposal: Proposal) -> None:
     subscription["metadata"] = merged(subscription["metadata"], proposal.metadata)
     if proposal.cancel_at_period_end is not None:
         schedule_end(account, subscription, proposal.cancel_at_period_end)
+    elif subscription["cancel_at_period_end"]:
+        subscription["cancel_at"] = subscriptions.last_end(subscription)
     account.books[subscription["id"]].debits = proposal.debits
     subscriptions.follow(account, subscription)
 

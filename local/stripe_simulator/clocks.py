@@ -103,7 +103,7 @@ def delete(account: Account, id: str, params: dict[str, Any]) -> Record:
         for record in [one for customer in gone for one in account.of(kind, customer)]:
             account.remove(record)
     for customer in gone:
-        account.tables["customer"][customer] = {"id": customer, "object": "customer", "deleted": True}
+        account.tables["customer"][customer]["deleted"] = True
     account.emit("test_helpers.test_clock.deleted", clock)
     account.remove(clock)
     return {"id": id, "object": KIND, "deleted": True}

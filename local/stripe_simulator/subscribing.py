@@ -181,7 +181,9 @@ def update(account: Account, id: str, params: dict[str, Any]) -> Record:
     customer = account.tables["customer"][subscription["customer"]]
     _refuse_by_status(subscription, params)
     behavior = params.get("payment_behavior", "allow_incomplete")
-    holds = behavior == "pending_if_incomplete"
+    holds, automatic = behavior == "pending_if_incomplete", subscription["collection_method"] == "charge_automatically"
+    if holds and not automatic:
+        raise invalid("Pending updates need `collection_method=charge_automatically`.", "payment_behavior")
     if holds and set(params) - set(HOLDABLE):
         name = sorted(set(params) - set(HOLDABLE))[0]
         raise invalid(f"`{name}` cannot be used with `payment_behavior=pending_if_incomplete`.", name)
@@ -203,7 +205,7 @@ def update(account: Account, id: str, params: dict[str, Any]) -> Record:
             for line in proposal.lines:
                 invoices.waiting_item(account, customer, line)
         return subscription
-    refusal = _foreseen(account, subscription, customer, proposal)
+    refusal = _foreseen(account, subscription, customer, proposal) if automatic else None
     if refusal and behavior == "error_if_incomplete":
         raise refusal
     if holds and refusal:
@@ -215,9 +217,9 @@ def update(account: Account, id: str, params: dict[str, Any]) -> Record:
             _write(account, subscription, customer, params)
             changes.apply(account, subscription, proposal)
             invoice = _bill(account, subscription, customer, proposal, auto_advance=behavior != "default_incomplete")
-    if not invoice["amount_due"] or behavior != "default_incomplete":
+    if not invoice["amount_due"] or (automatic and behavior != "default_incomplete"):
         collection.collect(account, invoice)
-    elif subscription["status"] == "active":
+    elif automatic and subscription["status"] == "active":
         with account.changing(subscription):
             subscription["status"] = "past_due"
     return subscription

@@ -20,7 +20,7 @@ from stripe._encode import _api_encode
 
 from local.stripe_simulator import Simulator, serve
 from local.stripe_simulator.errors import Refused
-from local.stripe_simulator.forms import decode, free, read, text, whole
+from local.stripe_simulator.forms import Shape, decode, free, read, text, whole
 
 KEY = "sk_test_simulator"
 
@@ -83,7 +83,7 @@ ITEM = st.fixed_dictionaries(
 @given(st.lists(ITEM, min_size=1, max_size=11))
 def test_a_form_of_the_library_is_read_as_it_was_meant(items):
     form = urlencode(list(_api_encode({"items": items})))
-    shape = {"items": [{"price": text, "quantity": whole, "metadata": free}]}
+    shape: dict[str, Shape] = {"items": [{"price": text, "quantity": whole, "metadata": free}]}
     assert read(decode(form), shape) == {"items": items}
 
 

@@ -28,6 +28,10 @@ def test_a_customer_is_made_changed_found_and_deleted(world):
         v1.customers.search({"query": "metadata['tenant_id']:'ada' AND email:'ada@example.com'"}).data[0].id == made.id
     )
     assert not v1.customers.search({"query": "metadata['tenant_id']:'eve'"}).data
+    v1.customers.update(made.id, {"metadata": {"of": "O'Neil \\ Sons"}})
+    assert v1.customers.search({"query": "metadata['of']:'O\\'Neil \\\\ Sons'"}).data[0].id == made.id
+    with pytest.raises(stripe.InvalidRequestError):
+        v1.customers.search({"query": "metadata['of']:'O'Neil'"})
     tax_id = v1.customers.tax_ids.list(made.id).data[0]
     v1.customers.tax_ids.delete(made.id, tax_id.id)
     assert not v1.customers.tax_ids.list(made.id).data
@@ -42,6 +46,8 @@ def test_a_deleted_customer_says_so_and_its_subscriptions_are_cancelled(world):
     assert world.v1.customers.retrieve(customer).to_dict() == {"id": customer, "object": "customer", "deleted": True}
     assert world.v1.subscriptions.retrieve(made.id).status == "canceled"
     assert world.told("customer.deleted") and world.told("customer.subscription.deleted")
+    shown = world.v1.subscriptions.retrieve(made.id, {"expand": ["customer"]}).customer
+    assert shown.to_dict() == world.simulator.customers[customer]
     for call in (world.v1.customers.update, world.v1.customers.delete):
         with pytest.raises(stripe.InvalidRequestError):
             call(customer)
@@ -152,7 +158,7 @@ def test_a_refused_payment_is_a_402_and_counted(world):
     with pytest.raises(stripe.CardError) as refused:
         world.v1.invoices.pay(made.latest_invoice)
     assert (refused.value.http_status, refused.value.code) == (402, "card_declined")
-    assert refused.value.error.decline_code == "generic_decline"
+    assert refused.value.error and refused.value.error.decline_code == "generic_decline"
     assert world.v1.invoices.retrieve(made.latest_invoice).attempt_count == 2
 
 

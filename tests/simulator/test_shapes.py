@@ -115,7 +115,7 @@ class Journey:
         self.simulator = Simulator(now=lambda: START)
         self.answers = []
 
-    def call(self, method, path, *expand, expect=200, **params):
+    def call(self, method, path, *expand, expect=200, **params: Any):
         status, body = self.simulator.handle(method, f"/v1/{path}", params | {"expand": list(expand)})
         assert status == expect, body
         if status == 200:
@@ -151,7 +151,7 @@ def journey():
     items = [{"price": tiered["id"], "quantity": 7, "metadata": {"of": "plan"}}]
     sub = call("POST", "subscriptions", *FULL, customer=ada, items=items, metadata={"a": "b"})
     item = sub["items"]["data"][0]["id"]
-    change = {"items": [{"id": item, "price": flat["id"], "quantity": 9}]}
+    change: Any = {"items": [{"id": item, "price": flat["id"], "quantity": 9}]}
     call("POST", "invoices/create_preview", subscription=sub["id"], subscription_details=change)
     call("POST", f"subscriptions/{sub['id']}", *FULL, **change, proration_behavior="create_prorations")
     call("GET", "invoiceitems", "data.customer", customer=ada, pending=True)
@@ -183,7 +183,8 @@ def journey():
     )
     bob = call("POST", "customers", name="Bob", phone="1", test_clock=clock["id"])["id"]
     trial = call(
-        "POST", "subscriptions", "pending_setup_intent.customer", "test_clock", customer=bob, items=[{"price": flat["id"]}],
+        "POST", "subscriptions", "pending_setup_intent.customer", "test_clock",
+        customer=bob, items=[{"price": flat["id"]}],
         trial_period_days=3, trial_settings={"end_behavior": {"missing_payment_method": "pause"}},
     )  # fmt: skip
     call("POST", f"test_helpers/test_clocks/{clock['id']}/advance", frozen_time=START + 36 * 86_400)
