@@ -8,12 +8,13 @@ from billing import changes, plan_table, pricing
 from billing.api import Request, endpoint
 from billing.customers import Customer
 from billing.holds import Wish
+from billing.plans import MOST_SEATS, SLUG
 
 
 class Choice(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-    plan_slug: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-    quantity: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    plan_slug: Annotated[str, Field(pattern=SLUG)]
+    quantity: Annotated[int, Field(ge=1, le=MOST_SEATS)] | None = None
 
 
 @endpoint(body=Choice)

@@ -8,11 +8,12 @@ from billing import changes, plan_table, pricing
 from billing.api import Request, endpoint
 from billing.customers import Customer
 from billing.holds import Wish
+from billing.plans import MOST_SEATS
 
 
 class Seats(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-    quantity: Annotated[int, Field(ge=1, le=1_000_000)]
+    quantity: Annotated[int, Field(ge=1, le=MOST_SEATS)]
 
 
 @endpoint(body=Seats)

@@ -1,14 +1,14 @@
 """PUT /plans/{slug}: sell this under that name from now on; whoever bought an older version keeps it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from billing import catalogue
 from billing.api import Request, endpoint
-from billing.plans import Metric, Plan
+from billing.plans import MOST_SEATS, SLUG, Metric, Plan
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Name = Annotated[str, Field(pattern=SLUG)]
 Cents = Annotated[int, Field(ge=0, le=10**12)]
 Count = Annotated[int, Field(ge=0, le=10**15)]
 
@@ -29,8 +29,8 @@ class Offer(BaseModel):
     currency: Annotated[str, Field(pattern=r"^[a-z]{3}$")]
     base_price_cents: Cents
     price_per_seat_cents: Cents = 0
-    included_seats: Annotated[int, Field(ge=0, le=1_000_000)] = 1
-    max_seats: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    included_seats: Annotated[int, Field(ge=0, le=MOST_SEATS)] = 1
+    max_seats: Annotated[int, Field(ge=1, le=MOST_SEATS)] | None = None
     trial_days: Annotated[int, Field(ge=0, le=730)] = 0
     grace_days: Annotated[int, Field(ge=0, le=90)] = 7
     features: Annotated[list[Name], Field(max_length=200)] = []
@@ -46,6 +46,7 @@ class Offer(BaseModel):
 @endpoint(body=Offer, of_customer=False)
 def handler(request: Request, offer: Offer) -> dict:
     """The next version, unless it is what is sold already."""
-    said = offer.model_dump()
-    metrics = {id: Metric(**each | {"limit": each["limit"] or f"max_{id}"}) for id, each in said["metrics"].items()}
-    return catalogue.sell(Plan(request.path["slug"], 0, **said | {"metrics": metrics}), request).public()
+    said: dict[str, Any] = offer.model_dump()
+    for id, metric in said["metrics"].items():
+        said["metrics"][id] = Metric(**metric | {"limit": metric["limit"] or f"max_{id}"})
+    return catalogue.sell(Plan(request.path["slug"], 0, **said), request).public()

@@ -9,12 +9,13 @@ from billing.api import Request, endpoint
 from billing.customers import Customer
 from billing.errors import Stale
 from billing.holds import Wish
+from billing.plans import MOST_SEATS, SLUG
 
 
 class Order(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-    plan_slug: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-    quantity: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    plan_slug: Annotated[str, Field(pattern=SLUG)]
+    quantity: Annotated[int, Field(ge=1, le=MOST_SEATS)] = 1
     payment_method: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,255}$")] | None = None
 
 

@@ -5,11 +5,11 @@ import json
 import os
 import re
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlsplit
 
-import boto3
 import pytest
 import stripe as library
 import yaml
@@ -101,10 +101,17 @@ def forget_all():
 
 
 @pytest.fixture
-def aws(template, moments, monkeypatch):
-    with mock_aws():
+def furnish(template, moments, monkeypatch):
+    """Makes of an empty AWS what the template makes of it, as far as the functions see."""
+
+    @contextmanager
+    def world():
         forget_all()
-        make_tables(template)
+        for table in TABLES.values():
+            wanted = template["Resources"][table]["Properties"]
+            names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+            shape = {name: wanted[name] for name in names if name in wanted}
+            dynamodb.db().create_table(TableName=table, **shape)
         for when in ("before", "after"):
 
             def hear(model, when=when, **_):
@@ -113,21 +120,27 @@ def aws(template, moments, monkeypatch):
             dynamodb.db().meta.events.register(f"{when}-call.dynamodb", hear)
         made = queue.sqs().create_queue(QueueName="webhooks.fifo", Attributes={"FifoQueue": "true"})
         monkeypatch.setenv("WEBHOOK_QUEUE", made["QueueUrl"])
-        boto3.client("secretsmanager").create_secret(Name="stripe", SecretString=json.dumps(SECRET))
+        secrets.manager().create_secret(Name="stripe", SecretString=json.dumps(SECRET))
         yield
-    forget_all()
+        forget_all()
 
-
-def make_tables(template):
-    for table in TABLES.values():
-        wanted = template["Resources"][table]["Properties"]
-        names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
-        shape = {name: wanted[name] for name in names if name in wanted}
-        dynamodb.db().create_table(TableName=table, **shape)
+    return world
 
 
 @pytest.fixture
-def stripe(aws, moments, monkeypatch):
+def aws(furnish):
+    with mock_aws(), furnish():
+        yield
+
+
+@pytest.fixture
+def latency():
+    """Seconds that Stripe takes for a call."""
+    return 0.0
+
+
+@pytest.fixture
+def stripe(aws, moments, latency, monkeypatch):
     class Wire(library.RequestsClient):
         def request(self, method, *args, **kwargs):
             moments.tell("before", method)
@@ -135,7 +148,7 @@ def stripe(aws, moments, monkeypatch):
             moments.tell("after", method)
             return answer
 
-    simulator = Simulator()
+    simulator = Simulator(latency=latency)
     server = serve(simulator)
     monkeypatch.setattr(library, "RequestsClient", Wire)
     monkeypatch.setenv("STRIPE_API_BASE", f"http://127.0.0.1:{server.server_port}")

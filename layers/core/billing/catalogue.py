@@ -1,11 +1,12 @@
 """Bringing a plan into the catalogue: a draft takes its number, Stripe makes its price, then the pointer moves."""
 
+import re
 from dataclasses import replace
 
 from billing import gateway, plan_table, records
 from billing.api import Request
-from billing.errors import Stale
-from billing.plans import Plan
+from billing.errors import Malformed, Stale
+from billing.plans import SLUG, Plan
 
 
 def sell(offer: Plan, request: Request) -> Plan:
@@ -14,6 +15,8 @@ def sell(offer: Plan, request: Request) -> Plan:
 
     Whoever dies on the way leaves a draft, and the next one who wants the same goes on with it.
     """
+    if not re.fullmatch(SLUG, offer.slug):
+        raise Malformed("slug: small letters, digits, - and _", [{"field": "slug", "message": f"as {SLUG}"}])
     if request.key:
         plan_table.claim(offer.slug, request.key, request.fingerprint, request.at)
     for _ in range(records.TRIES):

@@ -48,10 +48,11 @@ def carry_out(
     at = request.at
     for _ in range(records.TRIES):
         ours = recover(customer_table.find(request.customer, at), at)
-        if request.key and (told := customer_table.settled(ours.id, _named(request))):
+        named = _named(request)
+        if named and (told := customer_table.settled(ours.id, named)):
             return _again(told, request)
         held, wish = ours.pending, decide(ours)
-        if held and held.id == _named(request) and held.fingerprint != request.fingerprint:
+        if held and held.id == named and held.fingerprint != request.fingerprint:
             raise KeyReused("this Idempotency-Key has been used for another change")
         try:
             if held and held.wish == wish:
@@ -60,7 +61,7 @@ def carry_out(
                 raise ChangeInFlight("another change is waiting for Stripe")
             if not wish:
                 return _true_already(ours, request)
-            id = _named(request) or digest(ours.id, ours.version, wish)
+            id = named or digest(ours.id, ours.version, wish)
             revision = ours.hold(_change(id, request, wish, draft(ours, wish, id)), at)
             records.commit(ours, revision)
         except Stale:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import asdict, replace
+from typing import Any
 
 from billing import dynamodb
 from billing.customers import Customer, Profile, Revision
@@ -89,31 +90,29 @@ def _pk(id: str) -> str:
     return f"customer#{id}"
 
 
-def _fields(item: dict) -> dict:
+def _fields(item: dict) -> dict[str, Any]:
     return {name: value for name, value in item.items() if name not in ("pk", "sk")}
 
 
 def _customer(item: dict) -> Customer:
     fields = _fields(item)
-    return Customer(
-        **fields
-        | {
-            "profile": Profile(**fields["profile"]),
-            "subscription": fields["subscription"] and _subscription(fields["subscription"]),
-            "pending": fields["pending"] and _change(fields["pending"]),
-        }
-    )
+    fields["profile"] = Profile(**fields["profile"])
+    fields["subscription"] = fields["subscription"] and _subscription(fields["subscription"])
+    fields["pending"] = fields["pending"] and _change(fields["pending"])
+    return Customer(**fields)
 
 
-def _subscription(fields: dict) -> Subscription:
+def _subscription(fields: dict[str, Any]) -> Subscription:
     theirs = fields["theirs"]
-    awaited = theirs["awaited"] and Awaited(**theirs["awaited"])
-    return Subscription(**fields | {"theirs": Theirs(**theirs | {"awaited": awaited})})
+    theirs["awaited"] = theirs["awaited"] and Awaited(**theirs["awaited"])
+    fields["theirs"] = Theirs(**theirs)
+    return Subscription(**fields)
 
 
-def _change(fields: dict) -> Change:
-    proration = fields["proration"]
-    if proration:
-        proration = Proration(**proration | {"lines": [Line(**line) for line in proration["lines"]]})
-    steps = [Step(**step) for step in fields["steps"]]
-    return Change(**fields | {"wish": Wish(**fields["wish"]), "steps": steps, "proration": proration})
+def _change(fields: dict[str, Any]) -> Change:
+    fields["wish"] = Wish(**fields["wish"])
+    fields["steps"] = [Step(**step) for step in fields["steps"]]
+    if proration := fields["proration"]:
+        proration["lines"] = [Line(**line) for line in proration["lines"]]
+        fields["proration"] = Proration(**proration)
+    return Change(**fields)

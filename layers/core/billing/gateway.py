@@ -1,5 +1,6 @@
 """The door to Stripe. No other module imports its library, and none sees its objects or its errors."""
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ EXPAND = ["latest_invoice.confirmation_secret", "pending_setup_intent"]
 TRIES = 3
 
 Said = Theirs | TheirCustomer
+
+logging.getLogger("stripe").setLevel(logging.WARNING)  # it tells of every call; we tell of every outcome
 
 
 @cache

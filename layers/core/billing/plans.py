@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from billing.errors import SeatsOutOfRange
 
+SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"  # of a plan, and of what it names: features, limits, metrics
+MOST_SEATS = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:

@@ -158,7 +158,7 @@ class Subscription:
         ours = self.theirs.cancel_at_period_end
         return [*self.void(), self._update(change_id, {"cancel_at_period_end": False} if ours else {"cancel_at": ""})]
 
-    def repricing(self, price: str, quantity: int, at: int, resets: bool) -> dict:
+    def repricing(self, price: str | None, quantity: int, at: int, resets: bool) -> dict:
         """
         The parameters that a preview and its change share, so that both say the same.
 
