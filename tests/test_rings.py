@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-RULES = {"errors", "money", "plans", "periods", "proration", "holds", "subscriptions", "invoices", "customers"}
+RULES = {"errors", "plans", "periods", "proration", "holds", "subscriptions", "invoices", "customers"}
 RULES |= {"entitlements", "usage", "webhooks"}
 TABLES = {"plan_table", "customer_table", "usage_table", "webhook_table"}
-DOORS = {"api": {"aws_lambda_powertools"}, "gateway": {"stripe"}, "dynamodb": {"boto3", "botocore"}}
+DOORS = {"api": {"aws_lambda_powertools"}, "gateway": {"stripe", "logging"}, "dynamodb": {"boto3", "botocore"}}
 DOORS |= {"queue": {"boto3"}, "secrets": {"boto3"}} | {table: set() for table in TABLES}
 SHARED_DOORS = {"secrets", "dynamodb"}
 PROCEDURES = {"records", "catalogue", "registration", "changes", "pricing", "sync", "standing", "metering"}

@@ -1,7 +1,7 @@
 """
 Subscription billing, in three rings. A module imports only from rings above it, or from its own where it is said.
 
-rules       errors money plans periods proration holds subscriptions invoices customers entitlements usage webhooks
+rules       errors plans periods proration holds subscriptions invoices customers entitlements usage webhooks
             pure: no clock, no network, no environment, nothing from AWS or Stripe; time is an argument
 doors       api (API Gateway)  gateway (Stripe)  queue (SQS)  secrets (Secrets Manager)
             dynamodb (DynamoDB), and a module per table: plan_table customer_table usage_table webhook_table

@@ -1,0 +1,66 @@
+import pytest
+
+from billing import dynamodb
+
+
+def test_what_was_read_before_and_has_not_changed_is_not_sent_again(api, subscribed):
+    first = api("GET", "/subscription")
+    again = api("GET", "/subscription", headers={"if-none-match": first.headers["etag"]})
+    api("POST", "/subscription/cancel", {})
+    changed = api("GET", "/subscription", headers={"if-none-match": first.headers["etag"]})
+
+    assert (again.status, again.json, again.headers["etag"]) == (304, None, first.headers["etag"])
+    assert (changed.status, changed.headers["etag"] != first.headers["etag"]) == (200, True)
+
+
+def test_a_refusal_is_a_problem_document_with_a_stable_code(api, stripe):
+    answer = api("GET", "/subscription")
+
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json == {
+        "type": "about:blank",
+        "title": "Not Found",
+        "status": 404,
+        "code": "not_found",
+        "detail": "no subscription",
+    }
+
+
+def test_a_body_over_256_kb_is_refused_unread(api, stripe):
+    answer = api("PUT", "/customer", text='{"name": "' + "x" * 300_000 + '"}')
+
+    assert (answer.status, answer.json["fields"]) == (400, [{"field": "body", "message": "at most 262144 bytes"}])
+
+
+@pytest.mark.parametrize("text", ["gA==", "not base64!"])
+def test_a_body_that_is_no_text_is_refused(api, stripe, text):
+    answer = api("PUT", "/customer", text=text, isBase64Encoded=True)
+
+    assert (answer.status, answer.json["fields"][0]["field"]) == (400, "body")
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "schlüssel", "a\nb"])
+def test_an_idempotency_key_is_printable_ascii(api, stripe, key):
+    answer = api("PUT", "/customer", {}, headers={"idempotency-key": key})
+
+    assert (answer.status, answer.json["fields"][0]["field"]) == (400, "Idempotency-Key")
+
+
+@pytest.mark.parametrize("claims", [{"sub": ""}, {"sub": "x" * 256}, {"sub": "a\nb"}])
+def test_a_token_that_names_no_customer_is_refused(api, stripe, claims):
+    assert api("GET", "/subscription", claims=claims).status == 403
+
+
+@pytest.mark.parametrize("scope", ["billing/service", "openid billing/admin", "billing/anything"])
+def test_a_token_with_a_scope_of_ours_is_refused_on_a_customers_own_route(api, subscribed, scope):
+    assert api("GET", "/subscription", claims={"scope": scope}).status == 403
+
+
+def test_the_store_out_of_reach_is_a_503_with_its_time(api, plans):
+    def unreachable(**_):
+        raise dynamodb.BotoCoreError
+
+    dynamodb.db().meta.events.register("before-call.dynamodb.GetItem", unreachable)
+    answer = api("GET", "/subscription")
+
+    assert (answer.status, answer.json["code"], answer.headers["retry-after"]) == (503, "unavailable", "5")

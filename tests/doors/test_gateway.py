@@ -1,0 +1,53 @@
+import pytest
+
+from billing import gateway, registration
+from billing.errors import Busy, Failed, NotFound, StripeRefused, Unavailable
+from billing.holds import EXPIRY
+
+
+@pytest.mark.parametrize(
+    ("fault", "times", "error"),
+    [
+        ("rate_limit", 3, Busy),
+        ("lock_timeout", 3, Busy),
+        ("failed", 2, Failed),
+        ("unreachable", 2, Unavailable),
+    ],
+)
+def test_stripes_failures_become_ours(stripe, monkeypatch, fault, times, error):
+    monkeypatch.setattr(gateway.time, "sleep", lambda seconds: None)
+    stripe.fault(fault, path="/v1/customers.*", times=times)
+
+    with pytest.raises(error) as told:
+        gateway.customer("cus_1")
+    assert type(told.value) is error
+
+
+def test_what_stripe_does_not_know_is_not_found(stripe):
+    with pytest.raises(NotFound):
+        gateway.subscription("sub_gone")
+
+
+def test_what_stripe_does_not_take_is_refused(api, subscribed, stripe):
+    tax_id = {"type": "eu_vat", "value": "DE123456789"}
+    stripe.fault("card_declined", path="/v1/customers/.*/tax_ids")
+    assert api("PUT", "/customer", {"tax_id": tax_id}).status == 402
+    with pytest.raises(StripeRefused):
+        gateway._ask(gateway.client().v1.subscriptions.update, subscribed["id"], {"proration_behavior": "maybe"})
+
+
+@pytest.mark.parametrize("later", [60, EXPIRY + 60])
+def test_the_next_one_finds_what_a_dead_one_made(stripe, moments, later):
+    class Death(BaseException): ...
+
+    def die():
+        raise Death
+
+    moments.once("after post", die)
+    with pytest.raises(Death):
+        registration.ensure("ada", 1_800_000_000)
+    ours = registration.ensure("ada", 1_800_000_000 + later)
+
+    assert [ours.stripe_id] == list(stripe.customers)
+    asked = [call.path for call in stripe.calls if call.method == "GET"]
+    assert asked == ([] if later == 60 else ["/v1/customers/search"])
