@@ -138,9 +138,9 @@ class Account:
 
     # What is told
 
-    def emit(self, type: str, record: Record, previous: Record | None = None) -> None:
+    def emit(self, type: str, record: Record, previous: Record | None = None, snapshot: Record | None = None) -> None:
         """Record an event with a snapshot of the record as it is now, and have it delivered."""
-        data: Record = {"object": shown(record)} | ({"previous_attributes": previous} if previous else {})
+        data = {"object": snapshot or shown(record)} | ({"previous_attributes": previous} if previous else {})
         event: Record = {
             "id": new_id("event"),
             "object": "event",
@@ -159,9 +159,11 @@ class Account:
         """Tell of the change made inside, with what stood there before; of no change, nothing."""
         before = shown(record)
         yield record
-        previous = difference(before, shown(record))
+        after = shown(record)
+        previous = difference(before, after)
         if previous:
-            self.emit(type or f"{EVENT_NAMES.get(record['object'], record['object'])}.updated", record, previous)
+            name = type or f"{EVENT_NAMES.get(record['object'], record['object'])}.updated"
+            self.emit(name, record, previous, after)
 
 
 API_VERSION = "2026-10-28.endive"

@@ -11,6 +11,7 @@ type Lookup = Callable[[str, str], Record]
 
 ASKED_FOR = {"invoice": ("payments", "confirmation_secret"), "webhook_endpoint": ("secret",)}
 NULL_UNLESS_ASKED = {"price": ("tiers",), "plan": ("tiers",)}
+NESTED = (dict, list)
 LINKS: dict[str, dict[str, str | None]] = {
     "customer": {"invoice_settings.default_payment_method": "payment_method", "test_clock": "test_helpers.test_clock"},
     "event": {},
@@ -51,16 +52,21 @@ LINKS: dict[str, dict[str, str | None]] = {
 
 def shown(value: Any) -> Any:
     """A copy as an answer without `expand` shows it. Of what was deleted, only that is shown."""
-    if isinstance(value, dict):
-        if value.get("deleted") is True:
-            return {name: value[name] for name in ("id", "object", "deleted")}
-        kind = value.get("object")
-        hidden = ASKED_FOR.get(kind, ()) if isinstance(kind, str) else ()
-        nulled = NULL_UNLESS_ASKED.get(kind, ()) if isinstance(kind, str) else ()
-        return {k: None if k in nulled else shown(v) for k, v in value.items() if k not in hidden}
     if isinstance(value, list):
-        return [shown(one) for one in value]
-    return value
+        return [shown(one) if one.__class__ in NESTED else one for one in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("deleted") is True:
+        return {name: value[name] for name in ("id", "object", "deleted")}
+    copy = {name: shown(one) if one.__class__ in NESTED else one for name, one in value.items()}
+    kind = value.get("object")
+    if isinstance(kind, str):
+        for name in ASKED_FOR.get(kind, ()):
+            copy.pop(name, None)
+        for name in NULL_UNLESS_ASKED.get(kind, ()):
+            if name in copy:
+                copy[name] = None
+    return copy
 
 
 def expanded(record: Record, paths: Iterable[str], lookup: Lookup) -> Record:

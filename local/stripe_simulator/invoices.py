@@ -6,6 +6,7 @@ from local.stripe_simulator import payments
 from local.stripe_simulator.account import Account, new_id
 from local.stripe_simulator.answers import Record, listed
 from local.stripe_simulator.errors import invalid
+from local.stripe_simulator.periods import DAY
 
 SMALLEST_CHARGE = 50  # of any currency: close enough for the two-decimal ones
 
@@ -223,7 +224,7 @@ def record(
         "default_tax_rates": [],
         "description": None,
         "discounts": [],
-        "due_date": None,
+        "due_date": subscription and subscription["days_until_due"] and now + subscription["days_until_due"] * DAY,
         "effective_at": None,
         "ending_balance": None,
         "footer": None,

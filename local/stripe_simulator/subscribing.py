@@ -29,14 +29,12 @@ SETTINGS: dict[str, Shape] = {
     "trial_settings": {"end_behavior": {"missing_payment_method": WAYS_OUT}},
 }
 CREATE: dict[str, Shape] = SETTINGS | {
-    "billing_cycle_anchor": whole,
     "billing_mode": {"type": choice("flexible"), "flexible": {"proration_discounts": choice("included", "itemized")}},
     "cancel_at": whole,
     "currency": text,
     "customer": text,
     "items": [{"price": text, "quantity": whole, "metadata": free}],
     "payment_behavior": choice(*BEHAVIORS),
-    "proration_behavior": choice("always_invoice", "create_prorations", "none"),
     "trial_end": changes.TRIAL_END,
     "trial_period_days": whole,
 }
@@ -56,7 +54,7 @@ def create(account: Account, params: dict[str, Any]) -> Record:
     customer = account.get("customer", need(params, "customer"), "customer", 400)
     id, now = new_id("subscription"), account.now(customer)
     trial_end = _trial_end(params, now)
-    anchor = trial_end or params.get("billing_cycle_anchor") or now
+    anchor = trial_end or now
     items = [_new_item(account, id, wish, now, anchor, trial_end) for wish in need(params, "items")]
     if len({one["price"]["currency"] for one in items}) > 1:
         raise invalid("All items of a subscription must have the same currency.", "items")
@@ -69,25 +67,22 @@ def create(account: Account, params: dict[str, Any]) -> Record:
         raise absent("days_until_due")
     debits: dict[str, subscriptions.Debit] = {}
     lines = changes.full_lines(account, subscription, items, debits)
-    amount, _ = invoices.due(sum(line["amount"] for line in lines), customer["balance"])
-    refusal = payments.would_refuse(account, subscriptions.payer(account, subscription, customer)) if amount else None
-    if refusal and automatic and behavior == "error_if_incomplete":
-        raise refusal
-    if refusal and automatic and refusal.status == 400 and behavior == "allow_incomplete":
-        raise refusal
-    account.add(subscription)
-    account.books[id] = subscriptions.Book(debits)
     if params.get("cancel_at"):
         _cancel_at(account, subscription, str(params["cancel_at"]))
     if params.get("cancel_at_period_end"):
         changes.schedule_end(account, subscription, True)
+    refusal = _foreseen(account, subscription, customer, lines) if automatic else None
+    no_card = refusal is not None and refusal.status == 400
+    if refusal and (behavior == "error_if_incomplete" or (behavior == "allow_incomplete" and no_card)):
+        raise refusal
+    account.add(subscription)
+    account.books[id] = subscriptions.Book(debits)
     invoice = invoices.draft(account, customer, subscription, "subscription_create", lines, auto_advance=not automatic)
     changes.note_invoice(debits, invoice)
     subscription["latest_invoice"] = invoice["id"]
     if trial_end and not subscriptions.payer(account, subscription, customer):
         subscription["pending_setup_intent"] = payments.set_up(account, customer)["id"]
     if not automatic:
-        invoice["due_date"] = now + subscription["days_until_due"] * DAY
         subscription["status"] = "trialing" if trial_end else "active"
     account.emit("customer.subscription.created", subscription)
     invoices.finalize(account, invoice)
@@ -205,7 +200,7 @@ def update(account: Account, id: str, params: dict[str, Any]) -> Record:
             for line in proposal.lines:
                 invoices.waiting_item(account, customer, line)
         return subscription
-    refusal = _foreseen(account, subscription, customer, proposal) if automatic else None
+    refusal = _foreseen(account, subscription, customer, proposal.lines) if automatic else None
     if refusal and behavior == "error_if_incomplete":
         raise refusal
     if holds and refusal:
@@ -273,10 +268,10 @@ def _abandon_held(account: Account, subscription: Record) -> None:
         collection.void(account, account.tables["invoice"][book.held_invoice])
 
 
-def _foreseen(account: Account, subscription: Record, customer: Record, proposal: changes.Proposal) -> Refused | None:
-    """Why the immediate invoice would stay unpaid."""
+def _foreseen(account: Account, subscription: Record, customer: Record, lines: list[Record]) -> Refused | None:
+    """Why an immediate invoice of these lines, and of what waits, would stay unpaid."""
     waiting = invoices.pending(account, customer["id"], subscription["id"])
-    total = sum(line["amount"] for line in [*waiting, *proposal.lines])
+    total = sum(line["amount"] for line in [*waiting, *lines])
     if not invoices.due(total, customer["balance"])[0]:
         return None
     return payments.would_refuse(account, subscriptions.payer(account, subscription, customer))
