@@ -25,17 +25,21 @@ def end_with_starter() -> None:
 
 
 def parameters_reach_sam() -> None:
-    """AWS gives the SAM transform the values of the stack's parameters, MiniStack none: it would see the defaults only.
+    """AWS gives the SAM transform the values of the stack's parameters, MiniStack none: it would see the defaults only,
+    and those of lists unsplit.
 
     What SAM decides by a value comes out wrong then: no CORS for any AllowedOrigins. So the values become the defaults.
     """
     transform = changesets._apply_transforms
 
     def transform_with_values(template, provided=None, previous=None):
-        for parameter in provided or []:
-            declared, value = template["Parameters"][parameter["Key"]], parameter["Value"]
-            listed = declared["Type"] == "CommaDelimitedList"
-            declared["Default"] = [each for each in value.split(",") if each] if listed else value
+        values = {parameter["Key"]: parameter["Value"] for parameter in provided or []}
+        for name, declared in template.get("Parameters", {}).items():
+            value = values.get(name, declared.get("Default"))
+            if declared["Type"] == "CommaDelimitedList" and isinstance(value, str):
+                value = [each for each in value.split(",") if each]
+            if value is not None:
+                declared["Default"] = value
         return transform(template, provided, previous)
 
     changesets._apply_transforms = transform_with_values
