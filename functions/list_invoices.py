@@ -8,8 +8,10 @@ MOST = 100
 
 @endpoint()
 def handler(request: Request) -> dict:
+    """Those on record, and Stripe's own word of the newest: an event may still be on its way."""
     ours = customer_table.find(request.customer, request.at)
     kept = customer_table.invoices(request.customer, MOST)
     theirs = gateway.invoices(ours.stripe_id, MOST) if ours.stripe_id else []
-    links = {invoice.id: invoice.links for invoice in theirs}
-    return {"invoices": [invoice.public() | links.get(invoice.id, {}) for invoice in kept]}
+    known = {invoice.id: invoice for invoice in [*kept, *theirs]}
+    newest = sorted(known.values(), key=lambda invoice: (invoice.created, invoice.id), reverse=True)
+    return {"invoices": [invoice.public() for invoice in newest[:MOST]]}

@@ -31,7 +31,9 @@ def handler(request: Request, order: Order) -> dict:
     def draft(ours: Customer, wish: Wish, change_id: str) -> changes.Draft:
         if not ours.stripe_id:
             raise Stale("Stripe's customer is gone")
-        on_file = bool(order.payment_method) or gateway.customer(ours.stripe_id).payment_method_on_file
-        return changes.Draft(ours.subscribe_steps(plan, wish, change_id, on_file))
+        if order.payment_method:
+            gateway.put_on_file(order.payment_method, ours.stripe_id)
+        card = gateway.customer(ours.stripe_id).payment_method
+        return changes.Draft(ours.subscribe_steps(plan, wish, change_id, card))
 
     return changes.carry_out(request, decide, draft)

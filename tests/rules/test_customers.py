@@ -65,7 +65,7 @@ def test_one_that_was_never_paid_does_not_fill_the_slot():
     other = unpaid.subscribe(TEAM, 6, None)
 
     assert unpaid.subscribe(TEAM, 5, None) is None
-    steps = unpaid.subscribe_steps(TEAM, other, "c", on_file=False)
+    steps = unpaid.subscribe_steps(TEAM, other, "c", None)
     assert [step.call for step in steps] == ["cancel_subscription", "create_subscription"]
 
 
@@ -99,8 +99,8 @@ def test_a_trial_is_had_once():
     wish = Wish("subscribe", {"price": "price_team", "quantity": 1, "payment_method": None})
     new = Customer("bob", START, START, stripe_id="cus_2")
 
-    assert new.subscribe_steps(TEAM, wish, "c", False)[-1].params["trial_period_days"] == 14
-    assert "trial_period_days" not in replace(new, trialed=True).subscribe_steps(TEAM, wish, "c", False)[-1].params
+    assert new.subscribe_steps(TEAM, wish, "c", None)[-1].params["trial_period_days"] == 14
+    assert "trial_period_days" not in replace(new, trialed=True).subscribe_steps(TEAM, wish, "c", None)[-1].params
     assert ADA.absorb(replace(FIVE, trial_ends_at=END), TEAM, START).customer.trialed
 
 

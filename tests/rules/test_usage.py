@@ -81,7 +81,9 @@ def test_what_is_too_old_to_be_told_from_its_copy_is_refused_and_so_is_the_futur
     usage.timely(replace(read(), at=NOW - usage.RETENTION), NOW)
 
 
-@pytest.mark.parametrize("metadata", [[], "x", {"": "a"}, {"a": 1}, {"a": {"b": "c"}}, {"a": "x" * 2048}, 0, False], ids=repr)
+@pytest.mark.parametrize(
+    "metadata", [[], "x", {"": "a"}, {"a": 1}, {"a": {"b": "c"}}, {"a": "x" * 2048}, 0, False], ids=repr
+)
 def test_metadata_is_a_small_flat_object_of_strings(metadata):
     assert refused(metadata=metadata) == ("malformed", "metadata")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from billing import customer_table, gateway, plan_table, records
-from billing.api import Request
+from billing.api import Request, logger
 from billing.customers import Customer, Profile, Revision
 from billing.errors import (
     ChangeInFlight,
@@ -20,7 +20,7 @@ from billing.errors import (
 from billing.gateway import Said
 from billing.holds import Change, Settled, Step, Wish, digest
 from billing.proration import Proration
-from billing.subscriptions import Theirs
+from billing.subscriptions import STATUSES, Theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,14 @@ def recover(ours: Customer, at: int) -> Customer:
 def settling(ours: Customer, said: Said, at: int) -> Revision:
     """What our record becomes by what Stripe said."""
     if isinstance(said, Theirs):
+        plan = plan_table.by_price(said.price)
         known = ours.subscription and ours.subscription.theirs.id == said.id
-        aside = None if known else customer_table.aside(ours.id, said.id)
-        return ours.absorb(said, plan_table.by_price(said.price), at, aside)
+        revision = ours.absorb(said, plan, at, None if known else customer_table.aside(ours.id, said.id))
+        strange = {"unknown_status": said.status not in STATUSES, "unknown_plan": plan is None}
+        strange["second_subscription"] = said.fills_slot and any(each.theirs.id == said.id for each in revision.aside)
+        for what in (what for what, is_so in strange.items() if is_so):
+            logger.error(what, subscription=said.id, status=said.status, price=said.price)
+        return revision
     held = ours.pending
     return ours.profiled(Profile(**held.wish.terms), at) if held and said.change == held.id else Revision(ours)
 

@@ -33,7 +33,7 @@ class TheirCustomer:
     id: str  # cus_...
     deleted: bool = False
     change: str | None = None  # id of the last change of ours to its profile
-    payment_method_on_file: bool = False
+    payment_method: str | None = None  # the one on file
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,27 +74,26 @@ class Customer:
         terms = {"price": plan.price, "quantity": quantity, "payment_method": payment_method}
         return Wish("subscribe", terms)
 
-    def subscribe_steps(self, plan: Plan, wish: Wish, change_id: str, on_file: bool) -> list[Step]:
+    def subscribe_steps(self, plan: Plan, wish: Wish, change_id: str, payment_method: str | None) -> list[Step]:
         """With a payment method Stripe charges at once; without, the client confirms the first payment."""
-        stripe_id, payment_method = self.stripe_id or "", wish.terms["payment_method"]
+        stripe_id = self.stripe_id or ""
         params: dict = {
             "customer": stripe_id,
             "items": [{"price": plan.price, "quantity": wish.terms["quantity"]}],
-            "payment_behavior": "allow_incomplete" if on_file else "default_incomplete",
+            "payment_behavior": "default_incomplete",
             "payment_settings": {"save_default_payment_method": "on_subscription"},
             "billing_mode": {"type": "flexible"},
             "metadata": {"change_id": change_id, "customer": self.id},
         }
-        steps = []
-        if self.subscription and not self.subscription.theirs.ended:  # it was never paid
-            steps.append(Step("cancel_subscription", self.subscription.theirs.id))
         if payment_method:
-            params["default_payment_method"] = payment_method
-            steps.append(Step("attach_payment_method", stripe_id, {"payment_method": payment_method}))
+            params |= {"payment_behavior": "allow_incomplete", "default_payment_method": payment_method}
         if plan.trial_days and not self.trialed:
             params["trial_period_days"] = plan.trial_days
             params["trial_settings"] = {"end_behavior": {"missing_payment_method": "cancel"}}
-        return [*steps, Step("create_subscription", stripe_id, params)]
+        create = Step("create_subscription", stripe_id, params)
+        if self.subscription and not self.subscription.theirs.ended:  # it was never paid
+            return [Step("cancel_subscription", self.subscription.theirs.id), create]
+        return [create]
 
     def describe(self, profile: dict) -> Wish:
         return Wish("profile", profile)
@@ -134,12 +133,11 @@ class Customer:
 
     def doubt(self, change: Change, hopeless: bool, at: int) -> Revision:
         """Stripe failed and shows no trace. The second time it is repeating itself: let the next attempt begin."""
-        held = self.pending
-        if not held or held.id != change.id:
+        if not self.holds(change) or not self.pending:
             return Revision(self)
-        return (
-            self.release(held, at) if hopeless or held.failures else self._revise(at, pending=replace(held, failures=1))
-        )
+        if hopeless or self.pending.failures:
+            return self.release(change, at)
+        return self._revise(at, pending=replace(change, failures=1))
 
     def absorb(self, theirs: Theirs, plan: Plan | None, at: int, aside: Subscription | None = None) -> Revision:
         """
@@ -193,7 +191,7 @@ class Customer:
         """By the change's id; where the last call takes no metadata, by what it leaves behind."""
         last = held.steps[-1]
         if last.call == "cancel_subscription":
-            return last.target == theirs.id and theirs.status == "canceled"
+            return last.target == theirs.id and theirs.ended
         if last.call == "void_invoice":
             return theirs.awaited is None or theirs.awaited.invoice != last.target
         return theirs.shows(held.id)
