@@ -74,7 +74,8 @@ def _customer(http: APIGatewayProxyEventV2) -> str:
         customer = named
     else:
         claims = http.request_context.authorizer.jwt_claim if http.request_context.authorizer else {}
-        if any(scope.startswith("billing/") for scope in claims.get("scope", "").split()):
+        scopes = f"{claims.get('scope', '')} {claims.get('scp', '').strip('[]')}"  # issuers use either
+        if any(scope.startswith("billing/") for scope in scopes.split()):
             raise Forbidden("a service names its customer in the path")
         customer = claims.get(os.environ["CUSTOMER_CLAIM"], "")
     if not _plain(customer):

@@ -16,10 +16,11 @@ def change(ours: Customer, wish: Wish, change_id: str, plan: Plan, at: int) -> D
     """
     subscription = ours.live()
     theirs = subscription.changeable()
-    resets = plan_table.of(subscription).billing_interval != plan.billing_interval
+    trialing = theirs.status == "trialing"  # its first period begins when the trial ends, whatever its interval
+    resets = not trialing and plan_table.of(subscription).billing_interval != plan.billing_interval
     repricing = subscription.repricing(plan.price, wish.terms["quantity"], at, resets)
     proration = gateway.preview(theirs, repricing, at)
-    owed = proration.net_cents > 0 and theirs.status != "trialing"
+    owed = proration.net_cents > 0 and not trialing
     collect = resets or (owed and subscription.may_invoice(at))
     steps = subscription.change_steps(change_id, repricing, collect)
     return Draft(steps, proration, billed="now" if collect else "next_invoice")
