@@ -315,6 +315,62 @@ def test_another_version_of_the_default_plan_takes_over_its_totals_and_never_giv
     assert used()["used"] == 9
 
 
+def test_an_older_version_of_the_default_plan_never_takes_a_total_back(use, used, sell, monkeypatch):
+    monkeypatch.setenv("DEFAULT_PLAN", "free")
+    sell("free", limits={"max_api_calls": 100})
+    use({"quantity": 2, "idempotency_key": "a"})
+    before = plan_table._catalogue
+    sell("free", limits={"max_api_calls": 5})
+    use({"idempotency_key": "b"})
+    plan_table._catalogue = before
+
+    assert statuses(use({"quantity": 10, "idempotency_key": "c"})) == ["over_limit"]
+    assert used()["used"] == 3
+
+
+def test_nothing_is_too_much_on_the_ground_of_what_is_only_remembered(use, sell, monkeypatch):
+    monkeypatch.setenv("DEFAULT_PLAN", "free")
+    sell("free", limits={"max_api_calls": 1})
+    assert statuses(use({"quantity": 2, "idempotency_key": "a"})) == ["over_limit"]
+    before = plan_table._catalogue
+    sell("free", limits={"max_api_calls": 5})
+    plan_table._catalogue = before
+
+    assert statuses(use({"quantity": 2, "idempotency_key": "a"})) == ["recorded"]
+
+
+def test_the_first_event_of_a_period_is_counted_only_on_terms_that_are_on_record(use, used, sell, buy, monkeypatch):
+    monkeypatch.setenv("DEFAULT_PLAN", "free")
+    monthly = {"api_calls": Metric("max_api_calls", reset="month")}
+    sell("free", limits={"max_api_calls": 100}, metrics=monthly)
+    standing.of("ada", int(time.time()))
+    catalogue, known = plan_table._catalogue, standing._known.copy()
+    sell("free", metrics={})
+    buy(sell(limits={"max_api_calls": 3}, metrics=monthly))  # no total of the default plan is open, so none is shut
+    plan_table._catalogue = catalogue
+    standing._known.update(known)
+
+    assert statuses(use({"quantity": 50, "idempotency_key": "a"}, {"idempotency_key": "b"})) == [
+        "over_limit",
+        "recorded",
+    ]
+    assert used()["used"] == 1
+
+
+def test_what_was_counted_in_its_time_is_still_told_when_it_could_no_longer_be_counted(
+    use, used, buy, pro, sell, monkeypatch
+):
+    event = {"idempotency_key": "a", "timestamp": ago(minutes=1)}
+    (first,) = use(event).json["events"]
+    buy(sell(metrics={}))
+    assert use(event).json["events"] == [first | {"duplicate": True}]
+    buy(pro, status="unpaid")
+    assert use(event).json["events"] == [first | {"duplicate": True}]
+    assert statuses(use(event | {"quantity": 2}, {"idempotency_key": "b"})) == ["conflict", "rejected"]
+    monkeypatch.setattr(time, "time", lambda real=time.time: real() + 390 * 86_400)
+    assert use(event).json["events"] == [first | {"duplicate": True}]
+
+
 def test_the_default_plans_totals_are_shut_when_the_customer_subscribes(use, used, sell, buy, monkeypatch):
     free = Metric("max_api_calls", reset="month")
     sell("free", limits={"max_api_calls": 100}, metrics={"api_calls": free})

@@ -71,7 +71,8 @@ class Standing:
         return None
 
     def measures(self) -> list[Measure]:
-        return [Measure(id, metric, self.tariff) for id, metric in self.plan.metrics.items()] if self.tariff else []
+        tariff = self.tariff
+        return [Measure(id, metric, tariff) for id, metric in tariff.plan.metrics.items()] if tariff else []
 
     def slot(self, event: Event, at: int) -> Slot:
         """Where an event is counted; Unfit if nowhere. A hard limit holds now, so it takes only what is of now."""
@@ -91,8 +92,8 @@ class Standing:
 
     def open_totals(self, at: int) -> Iterator[tuple[str, Period]]:
         """All that may be counted into now, by metric and period."""
-        for tariff in (self.tariff, self.lapsed):
-            for id in tariff.plan.metrics if tariff else ():
+        for tariff in filter(None, (self.tariff, self.lapsed)):
+            for id in tariff.plan.metrics:
                 measure = Measure(id, tariff.plan.metrics[id], tariff)
                 if tariff == self.tariff or not measure.hard:
                     yield id, measure.period(at)

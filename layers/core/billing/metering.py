@@ -126,10 +126,10 @@ class _Batch:
                 raise Contended("out of time")
             chunk = left[: usage_table.room(slot)]
             chosen = slot.fit(chunk, seen.used) if seen else chunk
-            refused = chosen and usage_table.record(slot, chosen, seen, unmoved, self.at)
-            if not refused:
-                if not chosen and seen.terms != slot.terms and slot.customer not in self.fresh:
-                    return left
+            if seen and not chosen and seen.terms != slot.terms and slot.customer not in self.fresh:
+                return left
+            refused = usage_table.record(slot, chosen, seen, unmoved, self.at) if chosen else None
+            if refused is None:
                 used = (seen or ABSENT).used + sum(event.quantity for event in chosen)
                 for event in chunk:
                     fits = event in chosen

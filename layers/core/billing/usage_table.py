@@ -68,7 +68,7 @@ def record(slot: Slot, events: Sequence[Event], seen: Total | None, unmoved: dic
     refusals = {refusal.place: refusal.item for refusal in dynamodb.transact([*writes, unmoved] if checked else writes)}
     if not refusals:
         return None
-    stored = {event: _stored(refusals[place]) for place, event in enumerate(events) if refusals.get(place)}
+    stored = {event: _stored(item) for place, event in enumerate(events) if (item := refusals.get(place))}
     met = _total(refusals[len(events)]) if len(events) in refusals else None
     return Refused(stored, met, len(writes) in refusals)
 
