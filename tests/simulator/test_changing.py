@@ -249,6 +249,13 @@ def test_a_pending_update_expires_before_the_renewal(subscribed):
     assert amounts(subscribed.invoices(subscribed.sub)[-1]) == [1000]
 
 
+def test_cancelling_voids_the_invoice_of_a_pending_update(subscribed):
+    invoice = held(subscribed).latest_invoice.id
+    gone = subscribed.v1.subscriptions.cancel(subscribed.sub)
+    assert gone.pending_update is None and gone.status == "canceled"
+    assert subscribed.simulator.invoices[invoice]["status"] == "void"
+
+
 def test_another_change_replaces_a_pending_update(subscribed):
     first = held(subscribed).latest_invoice.id
     said = change(subscribed, PENDING, quantity=4)

@@ -74,6 +74,9 @@ def test_an_existing_customer_moves_onto_a_clock_with_all_that_hangs_on_it(world
     customer = world.customer()
     made = world.subscribe(customer, world.price())
     clock = world.v1.test_helpers.test_clocks.create({"frozen_time": START, "customer": customer}).id
+    world.now[0] += 40 * DAY
+    world.simulator.tick()
+    assert [invoice.status for invoice in world.invoices(made.id)] == ["paid"]
     world.advance(clock, RENEWAL + HOUR)
     assert [invoice.status for invoice in world.invoices(made.id)] == ["paid", "paid"]
     assert world.v1.customers.retrieve(customer).test_clock == clock
@@ -177,8 +180,10 @@ def test_a_trial_warns_three_days_ahead_and_is_paid_at_its_end(world):
     assert not world.told("customer.subscription.trial_will_end")
     world.advance(world.on, START + 13 * DAY)
     assert world.told("customer.subscription.trial_will_end") == ["customer.subscription.trial_will_end"]
+    world.v1.subscriptions.update(made, {"metadata": {"seen": "yes"}})
     world.advance(world.on, START + 14 * DAY)
     assert status(world, made) == "active"
+    assert world.told("customer.subscription.trial_will_end") == ["customer.subscription.trial_will_end"]
     world.advance(world.on, START + 14 * DAY + HOUR)
     invoice, now = world.invoices(made)[-1], world.v1.subscriptions.retrieve(made)
     assert (invoice.status, invoice.amount_paid) == ("paid", 1000)
@@ -227,6 +232,14 @@ def test_a_cancellation_at_period_end_can_be_undone_until_then(aging):
     ended = aging.v1.subscriptions.retrieve(made.id)
     assert (ended.status, ended.ended_at, ended.canceled_at) == ("canceled", RENEWAL, START)
     assert len(aging.invoices(made.id)) == 1
+
+
+def test_a_cancellation_at_period_end_moves_with_the_period(aging):
+    made = aging.subscribe(aging.of, aging.price())
+    aging.v1.subscriptions.update(made.id, {"cancel_at_period_end": True})
+    aging.advance(aging.on, START + DAY)
+    moved = aging.v1.subscriptions.update(made.id, {"billing_cycle_anchor": {"type": "now"}})
+    assert moved.cancel_at == moved.items.data[0].current_period_end == RENEWAL + DAY
 
 
 def test_a_date_to_cancel_at_can_be_set_and_cleared(aging):
