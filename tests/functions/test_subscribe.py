@@ -33,6 +33,14 @@ def test_the_same_click_again_is_the_same_subscription(api, plans, stripe):
     assert len(stripe.subscriptions) == len(stripe.customers) == 1
 
 
+def test_whoever_was_first_while_another_was_being_put_on_record_stays_first(api, plans, stripe, moments):
+    others = []
+    moments.once("before PutItem", lambda: others.append(api("POST", "/subscription", ORDER)))
+
+    assert api("POST", "/subscription", ORDER).json == others[0].json
+    assert len(stripe.subscriptions) == len(stripe.customers) == 1
+
+
 def test_the_same_key_is_answered_the_same_and_means_nothing_else(api, plans, stripe):
     first, again = (api("POST", "/subscription", ORDER, key="k") for _ in range(2))
     other = api("POST", "/subscription", ORDER | {"quantity": 6}, key="k")
