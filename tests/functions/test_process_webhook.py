@@ -267,7 +267,7 @@ def test_an_event_of_a_customer_who_is_not_ours_is_ignored(process, stripe, plan
 
 def test_an_unknown_type_is_recorded_as_ignored(process, stripe, enqueued):
     assert process(enqueued("invoice.paid", type="no.such.event")) == []
-    assert (row("evt_2"), stripe.calls) == (["ignored", 0], [])
+    assert (row("evt_1"), stripe.calls) == (["ignored", 0], [])
 
 
 def test_an_unknown_status_keeps_the_access_of_the_last_known_one_and_allows_no_change(
