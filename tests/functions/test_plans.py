@@ -1,6 +1,6 @@
 import pytest
 
-from billing import plan_table
+from billing import dynamodb, plan_table
 
 TEAM = {"name": "Team", "billing_interval": "month", "currency": "usd", "base_price_cents": 2000}
 TEAM |= {"price_per_seat_cents": 1000, "included_seats": 3}
@@ -49,6 +49,19 @@ def test_another_offer_is_the_next_version_and_the_old_one_stays_as_it_is(api, s
     assert plan_table.version("team", 1).base_price_cents == 2000
     moved = [price["metadata"]["version"] for price in stripe.prices.values() if price["lookup_key"] == "team"]
     assert (moved, len(stripe.products)) == (["2"], 1)
+
+
+def test_records_that_begin_anew_take_no_older_price_of_stripes_for_theirs(api, stripe):
+    api("PUT", "/plans/team", TEAM)
+    for item in dynamodb.db().scan(TableName="Plans")["Items"]:
+        dynamodb.db().delete_item(TableName="Plans", Key={name: item[name] for name in ("pk", "sk")})
+    plan_table.version.cache_clear()
+    plan_table.forget()
+    answer = api("PUT", "/plans/team", TEAM | {"base_price_cents": 9900})
+
+    assert (answer.status, answer.json["version"]) == (200, 1)
+    assert stripe.prices[plan_table.version("team", 1).price]["metadata"]["version"] == "1"
+    assert len({price["id"] for price in stripe.prices.values()}) == 2
 
 
 def test_a_subscription_stays_on_its_version(api, plans, subscribed):

@@ -12,7 +12,7 @@ import stripe
 
 from billing import errors, secrets
 from billing.customers import TheirCustomer
-from billing.holds import Change, Step
+from billing.holds import Change, Step, digest
 from billing.invoices import Invoice
 from billing.plans import Plan
 from billing.proration import Line, Proration
@@ -94,22 +94,21 @@ def publish(plan: Plan) -> str:
         _ask(
             client().v1.products.create, {"id": product, "name": plan.name}, _key(f"product:{plan.slug}:{plan.version}")
         )
-    found = _ask(client().v1.prices.list, {"lookup_keys": [plan.slug]}).data
-    version = {"plan": plan.slug, "version": str(plan.version)}
-    if found and found[0].metadata and found[0].metadata.to_dict() == version:  # by someone who died before the record
-        return found[0].id
-    price = {
+    terms = {
         "product": product,
         "currency": plan.currency,
         "recurring": {"interval": plan.billing_interval},
         "billing_scheme": "tiered",
         "tiers_mode": "graduated",
         "tiers": plan.tiers(),
-        "lookup_key": plan.slug,
-        "transfer_lookup_key": True,
-        "metadata": version,
     }
-    return _ask(client().v1.prices.create, price, _key(f"plan:{plan.slug}:{plan.version}")).id
+    # What a price costs is in its mark: records that begin anew meet Stripe's older prices under the same numbers.
+    mark = {"plan": plan.slug, "version": str(plan.version), "terms": digest(terms)}
+    known = _ask(client().v1.prices.list, {"lookup_keys": [plan.slug], "active": True}).data
+    if known and known[0].metadata and known[0].metadata.to_dict() == mark:  # by someone who died before the record
+        return known[0].id
+    price = terms | {"lookup_key": plan.slug, "transfer_lookup_key": True, "metadata": mark}
+    return _ask(client().v1.prices.create, price, _key(f"plan:{plan.slug}:{plan.version}:{mark['terms']}")).id
 
 
 def apply(change: Change) -> Said | None:
@@ -124,7 +123,10 @@ def look(change: Change) -> Said | None:
     """What became of a change: what Stripe says now if its last step has been taken; None if nothing shows it."""
     last = change.steps[-1]
     seen = CALLS[last.call].look
-    return seen(last, change.id) if seen else None
+    try:
+        return seen(last, change.id) if seen else None
+    except errors.NotFound:
+        return None
 
 
 class Call(NamedTuple):
