@@ -83,6 +83,7 @@ logging.getLogger().setLevel(logging.INFO)
 """
 
 
+os.environ.pop("LOG_LEVEL", None)  # MiniStack has read it; Powertools would take it for the functions' own
 threading.Thread(target=end_with_starter, daemon=True).start()
 parameters_reach_sam()
 lambda_runtime.zipfile = SimpleNamespace(**vars(zipfile) | {"ZipFile": SharedLayer})
