@@ -64,22 +64,24 @@ class Tale:
         self.clock = ""
         self.customer = self.subscription = ""  # as Stripe calls them
 
-    def ask(
-        self, who: str, method: str, path: str, body: Any = None, *, see: dict[str, Any], of: Callable | None = None
-    ) -> Any:
-        """`see`: what it says, by dotted path (`*`: of each); `...` is anything but nothing. `of` picks a part."""
+    def ask(self, who: str, method: str, path: str, body: Any = None, *, see: dict[str, Any], said: str = "") -> Any:
+        """`see`: what the answer is to say, by dotted path (`*`: of each); `...` is anything but nothing.
+
+        `said`: the body in short.
+        """
         began = time.monotonic()
         status, answer = self._send(who, method, path, body)
-        return self._tell(who, method, path, body, status, answer, began, see, of)
+        return self._tell(who, f"{method:<4} {path}", said or _plain(body or ""), status, answer, began, see)
 
-    def hear(self, path: str, *, see: dict[str, Any], of: Callable | None = None) -> Any:
-        """Ada asks until it is so: Stripe has to tell us first, by webhook."""
+    def hear(self, path: str, *, see: dict[str, Any], of: Callable[[Any], Any] = lambda answer: answer) -> Any:
+        """Ada asks until it is so: Stripe has to tell us first, by webhook. `of` picks a part of the answer."""
         began = time.monotonic()
         while True:
             status, answer = self._send("Ada", "GET", path)
+            part = of(answer) if status == 200 else answer
             late = time.monotonic() > began + PATIENCE_S
-            if late or (status == see.get("", 200) and not _differences(_part(answer, of), see)):
-                return self._tell("Ada", "GET", path, None, status, answer, began, see, of, "   by webhook")
+            if late or (status == 200 and not _differences(part, see)):
+                return self._tell("Ada", f"GET  {path}", "", status, part, began, see, "by webhook")
             time.sleep(0.05)
 
     def true(self, sentence: str, so: bool, *values: Any) -> None:
@@ -115,21 +117,28 @@ class Tale:
         self.requests += 1
         return answer.status, json.loads(text) if text else None
 
-    def _tell(self, who, method, path, body, status, answer, began, see, of, how="") -> Any:
-        took = f"{(time.monotonic() - began) * 1000:5.0f} ms"
-        asked = f"{'':9}{who:<9} {bold(f'{method:<4} {path}')}"
-        room = WIDTH - 19 - len(f"{method:<4} {path}") - 2
-        said = json.dumps(body) if body is not None else ""
-        say(f"{asked}  {dim(said if len(said) <= room else said[: room - 1] + '…')}".rstrip())
-        part, wanted = _part(answer, of), see.get("", 200)
-        differences = _differences(part, see) if status == wanted else [f"status: expected {wanted}"]
-        shown = "   ".join(f"{dim(name.split('.')[-1])} {_plain(_at(part, name))}" for name in see if name)
-        say(f"{'':19}{(red if differences else green)(str(status))} {dim(took)}  {shown}{dim(how)}")
+    def _tell(
+        self,
+        who: str,
+        asked: str,
+        said: str,
+        status: int,
+        answer: Any,
+        began: float,
+        see: dict[str, Any],
+        how: str = "",
+    ) -> Any:
+        took, wanted = f"{(time.monotonic() - began) * 1000:5.0f} ms", see.get("", 200)
+        differences = _differences(answer, see) if status == wanted else [f"status: expected {wanted}"]
+        room = WIDTH - 21 - len(asked)
+        short = said if len(said) <= room else said[: room - 1] + "…"
+        seen = [f"{dim(name.split('.')[-1])} {_plain(_at(answer, name))}" for name in see if name]
+        say(f"{'':9}{who:<9} {bold(asked)}  {dim(short)}")
+        say(f"{'':19}{(red if differences else green)(str(status))} {dim(took)}  {'   '.join([*seen, dim(how)])}")
         if differences:
-            raise Wrong(
-                f"{method} {path}: {'; '.join(differences)}\nwhat came: {status} {json.dumps(_discreet(answer))}"
-            )
-        return part
+            came = f"{status} {json.dumps(_discreet(answer))}"
+            raise Wrong(f"{' '.join(asked.split())}: {'; '.join(differences)}\nwhat came: {came}")
+        return answer
 
 
 def on_sale(tale: Tale) -> None:
@@ -166,18 +175,24 @@ def subscribes(tale: Tale) -> None:
 
 def uses(tale: Tale) -> None:
     """The backend counts what she uses. What it sends twice counts once."""
-
-    def used(key: str, quantity: int) -> dict:
-        return {"customer_id": ADA, "metric_id": "api_calls", "quantity": quantity, "idempotency_key": key}
-
-    recorded, quantities = {"events.*.status": ["recorded"] * 3}, "events.*.quantity"
-    first = {"events": [used("call-1", 120), used("call-2", 80), used("call-1", 120)]}
-    again = {"events": [used("call-2", 80), used("call-3", 50), used("call-1", 120)]}
-    tale.ask("backend", "POST", "/usage", first, see=recorded | {"events.*.duplicate": [False, False, True]})
-    tale.ask("backend", "POST", "/usage", again, see=recorded | {"events.*.duplicate": [True, False, True]})
+    recorded = {"events.*.status": ["recorded"] * 3}
+    _used(
+        tale,
+        [("call-1", 120), ("call-2", 80), ("call-1", 120)],
+        recorded | {"events.*.duplicate": [False, False, True]},
+    )
+    _used(
+        tale, [("call-2", 80), ("call-3", 50), ("call-1", 120)], recorded | {"events.*.duplicate": [True, False, True]}
+    )
     tale.ask("Ada", "GET", "/usage?metric=api_calls", see={"used": 120 + 80 + 50, "limit": 1000, "remaining": 750})
-    over = {"events": [used("call-4", 751)]}
-    tale.ask("backend", "POST", "/usage", over, see={"events.*.status": ["over_limit"], quantities: [751]})
+    _used(tale, [("call-4", 751)], {"events.*.status": ["over_limit"], "events.*.used": [250]})
+
+
+def _used(tale: Tale, calls: list[tuple[str, int]], see: dict[str, Any]) -> None:
+    of = {"customer_id": ADA, "metric_id": "api_calls"}
+    events = [of | {"idempotency_key": key, "quantity": quantity} for key, quantity in calls]
+    said = "api_calls: " + ", ".join(f"{key} {quantity}" for key, quantity in calls)
+    tale.ask("backend", "POST", "/usage", {"events": events}, see=see, said=said)
 
 
 def may(tale: Tale) -> None:
@@ -201,8 +216,7 @@ def upgrades(tale: Tale) -> None:
     for line in told["proration"]["lines"]:
         say(f"{'':19}  {line['amount_cents']:>7}  {dim(line['description'])}")
     tale.ask("Ada", "GET", "/entitlements/sso", see={"allowed": True, "reason": "in_plan"})
-    retry = {"customer_id": ADA, "metric_id": "api_calls", "quantity": 751, "idempotency_key": "call-4"}
-    tale.ask("backend", "POST", "/usage", {"events": [retry]}, see={"events.*.status": ["recorded"]})
+    _used(tale, [("call-4", 751)], {"events.*.status": ["recorded"], "events.*.duplicate": [False]})
     tale.ask("Ada", "GET", "/entitlements/api_calls", see={"limit": 50_000, "used": 1001, "remaining": 48_999})
 
 
@@ -334,10 +348,6 @@ def _end(tale: Tale) -> int:
     return int(datetime.fromisoformat(told["current_period_end"]).timestamp())
 
 
-def _part(answer: Any, of: Callable | None) -> Any:
-    return of(answer) if of and answer else answer
-
-
 def _differences(answer: Any, see: dict[str, Any]) -> list[str]:
     found = {name: (wanted, _at(answer, name)) for name, wanted in see.items() if name}
     return [
@@ -365,6 +375,8 @@ def _discreet(answer: Any) -> Any:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(each)}" for name, each in value.items())
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
     return INSTANT.sub(r"\1", value) if isinstance(value, str) else json.dumps(value)
@@ -379,7 +391,7 @@ def _date(at: int) -> str:
 
 
 def say(line: str) -> None:
-    print(line, flush=True)
+    print(line.rstrip(), flush=True)
 
 
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")

@@ -1,5 +1,7 @@
 """A customer's way through all of it: over HTTP, and back from Stripe by its webhooks."""
 
+import json
+
 import pytest
 
 from local.demo import Tale, Wrong
@@ -151,6 +153,18 @@ def test_another_customers_data_is_never_seen_or_touched(stack, call, ada, someo
 
 def payment_method(stack, person):
     return stack.simulator.subscriptions[person.theirs()["id"]]["default_payment_method"]
+
+
+def test_what_the_functions_say_is_in_their_log(stack, call, eventually):
+    assert call("GET", "/plans").status == 200
+    found = stack.client("cloudformation").describe_stack_resource(StackName=stack.stack_name, LogicalResourceId="Logs")
+    logs, group = stack.client("logs"), found["StackResourceDetail"]["PhysicalResourceId"]
+
+    def said():
+        events = logs.filter_log_events(logGroupName=group, filterPattern='"answered"')["events"]
+        return {json.loads(event["message"])["level"] for event in events}
+
+    eventually(said, {"INFO"})
 
 
 def test_the_demo_stops_at_the_first_wrong_answer_and_says_what_came(stack, capsys):
