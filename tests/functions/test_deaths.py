@@ -88,6 +88,36 @@ def test_changing_under_a_key_is_answered_with_what_it_cost(api, plans, stripe, 
         assert (first.json["proration"]["net_cents"], first.json["billed"]) == (3000, "now"), customer
 
 
+def test_taking_another_plan_instead_of_one_that_was_never_paid(api, plans, stripe, dies):
+    pro = ("POST", "/subscription", {"plan_slug": "pro", "payment_method": "pm_card_visa"})
+    for customer in dies(pro, lambda customer: api("POST", "/subscription", {"plan_slug": "team"}, customer=customer)):
+        answer = api(*pro, customer=customer)
+        _, (live,), _ = of(stripe, customer)
+        assert (answer.status, answer.json["id"], answer.json["plan"]) == (200, live["id"], "pro"), customer
+        paid = [
+            each for each in stripe.invoices.values() if each["customer"] == live["customer"] and each["amount_paid"]
+        ]
+        assert (len(paid), settled(customer)) == (1, True), customer
+
+
+def test_replacing_a_change_that_waits_for_its_payment(api, plans, stripe, dies):
+    fewer = ("PUT", "/subscription/seats", {"quantity": 3})
+
+    def wait(customer):
+        subscription = api(*SUBSCRIBE, customer=customer).json["id"]
+        theirs = stripe.subscriptions[subscription]["customer"]
+        _, card = stripe.handle("POST", "/v1/payment_methods/pm_card_chargeCustomerFail/attach", {"customer": theirs})
+        stripe.handle("POST", f"/v1/subscriptions/{subscription}", {"default_payment_method": card["id"]})
+        waiting = api(*SEATS, customer=customer).json["pending_change"]
+        assert waiting["status"] == "awaiting_payment"
+
+    for customer in dies(fewer, wait, least=14):
+        answer = api(*fewer, customer=customer)
+        _, (live,), _ = of(stripe, customer)
+        assert (answer.status, answer.json["seats"], answer.json["pending_change"]) == (200, 3, None), customer
+        assert (live["items"]["data"][0]["quantity"], live["pending_update"], settled(customer)) == (3, None, True)
+
+
 @pytest.mark.parametrize("cancel", [CANCEL, SCHEDULE], ids=["now", "at period end"])
 def test_cancelling(api, plans, stripe, dies, cancel):
     for customer in dies(cancel, lambda customer: api(*SUBSCRIBE, customer=customer), least=8):
