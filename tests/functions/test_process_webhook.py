@@ -151,6 +151,17 @@ def test_a_webhook_between_apply_and_settle_does_no_harm(process, api, stripe, s
     assert api("GET", "/subscription").json["seats"] == 8
 
 
+def test_a_settlement_that_comes_late_does_not_cover_a_newer_change(process, api, stripe, subscribed, moments):
+    def meanwhile():
+        process(batch([event for event in stripe.events.values() if event["type"] == "customer.subscription.updated"]))
+        assert api("PUT", "/subscription/seats", {"quantity": 9}).json["seats"] == 9
+
+    moments.once("before TransactWriteItems", meanwhile)
+
+    assert api("PUT", "/subscription/seats", {"quantity": 8}).json["seats"] == 8  # and so it was
+    assert record().subscription.theirs.quantity == 9 and api("GET", "/subscription").json["seats"] == 9
+
+
 def test_a_webhook_settles_the_change_of_one_who_died(process, api, stripe, subscribed):
     for kind in ("timeout", "unreachable"):
         stripe.fault(kind, method="POST", path="/v1/subscriptions/sub_.*")

@@ -146,9 +146,10 @@ def _settle(ours: Customer, held: Change, said: Said, at: int) -> tuple[Customer
             return revision.customer, revision.settled
         except Stale:
             ours = customer_table.find(ours.id, at)
-            if not ours.holds(held):
+            looked = gateway.look(held) if ours.holds(held) else None
+            if not looked:  # what was said before may be older than the record
                 return ours, None
-            said = gateway.look(held) or said
+            said = looked
     raise Stale("the customer keeps moving")
 
 
