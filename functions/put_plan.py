@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from billing import catalogue
 from billing.api import Request, endpoint
-from billing.plans import MOST_SEATS, SLUG, Metric, Plan
+from billing.plans import MOST_METRICS, MOST_SEATS, SLUG, Metric, Plan
 
 Name = Annotated[str, Field(pattern=SLUG)]
 Cents = Annotated[int, Field(ge=0, le=10**12)]
@@ -35,7 +35,7 @@ class Offer(BaseModel):
     grace_days: Annotated[int, Field(ge=0, le=90)] = 7
     features: Annotated[list[Name], Field(max_length=200)] = []
     limits: Annotated[dict[Name, Count | None], Field(max_length=100, validate_default=True)] = {}
-    metrics: Annotated[dict[Name, Counted], Field(max_length=20)] = {}
+    metrics: Annotated[dict[Name, Counted], Field(max_length=MOST_METRICS)] = {}
 
     @field_validator("limits")
     @classmethod

@@ -123,6 +123,32 @@ def test_a_duplicate_is_a_duplicate_even_when_nothing_is_left(use, pro):
     assert statuses(answer) == ["over_limit", "recorded"] and answer.json["events"][1]["duplicate"] is True
 
 
+def test_what_is_counted_already_is_told_so_even_if_the_store_names_only_the_full_total(use, used, pro):
+    """DynamoDB need not report every condition that failed: here it keeps the event's own to itself."""
+    use({"quantity": 10, "idempotency_key": "k"})
+
+    def only_the_total(parsed, **_):
+        for reason in parsed.get("CancellationReasons", [])[:1]:
+            reason.clear()
+            reason["Code"] = "None"
+
+    dynamodb.db().meta.events.register("after-call.dynamodb.TransactWriteItems", only_the_total)
+    (again,), (other,) = (use({"quantity": 10, "idempotency_key": key}).json["events"] for key in ("k", "l"))
+
+    assert (again["status"], again["duplicate"]) == ("recorded", True)
+    assert (other["status"], other["used"], used()["used"]) == ("over_limit", 10, 10)
+
+
+def test_a_period_that_is_closed_takes_no_more(use, used, pro):
+    use({"quantity": 4, "idempotency_key": "k"})
+    (total,) = items("T#ada")
+    dynamodb.transact([dynamodb.put("Usage", total | {"closed": True})])
+    (late,), (again,) = (use({"quantity": 4, "idempotency_key": key}).json["events"] for key in ("l", "k"))
+
+    assert (late["status"], late["reason"], again["status"]) == ("rejected", "period_closed", "recorded")
+    assert (used()["used"], len(items("E#"))) == (4, 1)
+
+
 def test_a_soft_limit_is_told_and_stops_nobody(use, used, api, pro):
     use({"metric_id": "exports", "quantity": 7, "idempotency_key": "k"})
 

@@ -3,7 +3,6 @@
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import partial
 
 from billing import customer_table, plan_table, standing, usage, usage_table
 from billing.errors import Contended, Unavailable, Undecided
@@ -132,9 +131,10 @@ class _Batch:
             if refused is None:
                 used = (seen or ABSENT).used + sum(event.quantity for event in chosen)
                 for event in chunk:
-                    fits = event in chosen
-                    over = partial(usage.over_limit, event, slot.limit, used)
-                    self._say(event, usage.recorded(event, event.at, False) if fits else over())
+                    if event in chosen:
+                        self._say(event, usage.recorded(event, event.at, False))
+                    else:
+                        self._say(event, self._known(event) or usage.over_limit(event, slot.limit, used))
                 left, seen = left[len(chunk) :], None
                 continue
             for event, stored in refused.stored.items():

@@ -8,6 +8,7 @@ from billing.errors import SeatsOutOfRange
 
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"  # of a plan, and of what it names: features, limits, metrics
 MOST_SEATS = 1_000_000
+MOST_METRICS = 15  # of a plan: a change of terms moves the totals of two plans in a transaction of a hundred writes
 
 
 @dataclass(frozen=True, slots=True)
