@@ -330,7 +330,8 @@ def main() -> None:
     except Wrong as wrong:
         sys.exit(f"\n{red('✗')} {wrong}")
     except KeyboardInterrupt:
-        sys.exit("\nstopped")
+        say("\nstopped")
+        sys.exit(130)
 
 
 def _invoice(reason: str, total: int, status: str = "") -> Callable[[Any], Any]:

@@ -44,7 +44,7 @@ def race(stack):
 @pytest.fixture
 def slow_stripe(stack):
     """So that calls overlap."""
-    stack.simulator.latency = 0.05
+    stack.simulator.latency = 0.15
     yield stack.simulator
     stack.simulator.latency = 0.0
 
