@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from billing import metering
 from billing.api import Request, endpoint
+from billing.errors import Malformed
+from billing.usage import UNREADABLE
 
 
 class Batch(BaseModel):
@@ -17,4 +19,12 @@ class Batch(BaseModel):
 
 @endpoint(body=Batch, of_customer=False)
 def handler(request: Request, batch: Batch) -> dict:
-    return {"events": metering.record(batch.events, request.at)}
+    """An answer for each event; a request of which none can be read is refused as a whole."""
+    answers = metering.record(batch.events, request.at)
+    if all(answer.get("reason") in UNREADABLE for answer in answers):
+        fields = [
+            {"field": f"events.{place}.{answer['field']}".rstrip("."), "message": answer["detail"]}
+            for place, answer in enumerate(answers)
+        ]
+        raise Malformed("; ".join(f"{each['field']}: {each['message']}" for each in fields), fields)
+    return {"events": answers}

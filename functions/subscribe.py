@@ -31,9 +31,7 @@ def handler(request: Request, order: Order) -> dict:
     def draft(ours: Customer, wish: Wish, change_id: str) -> changes.Draft:
         if not ours.stripe_id:
             raise Stale("Stripe's customer is gone")
-        if order.payment_method:
-            gateway.put_on_file(order.payment_method, ours.stripe_id)
-        card = gateway.customer(ours.stripe_id).payment_method
-        return changes.Draft(ours.subscribe_steps(plan, wish, change_id, card))
+        on_file = gateway.customer(ours.stripe_id).payment_method is not None
+        return changes.Draft(ours.subscribe_steps(plan, wish, change_id, on_file))
 
     return changes.carry_out(request, decide, draft)

@@ -193,6 +193,16 @@ def test_one_bad_event_never_fails_its_neighbours(use, used, pro):
     assert (used()["used"], len(items("E#"))) == (2, 2)
 
 
+def test_a_request_of_which_no_event_can_be_read_is_refused_by_its_fields(use, used, pro):
+    old, huge = {"timestamp": "1970-01-01T00:00:00Z", "idempotency_key": "a"}, {"quantity": 10**30}
+    answer = use(old, huge | {"idempotency_key": "b"}, 7)
+
+    assert (answer.status, answer.json["code"]) == (400, "malformed")
+    assert [each["field"] for each in answer.json["fields"]] == ["events.0.timestamp", "events.1.quantity", "events.2"]
+    assert (used()["used"], items("E#")) == (0, [])
+    assert use({"metric_id": "robots", "idempotency_key": "c"}).status == 200  # read, and refused by the plan
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -81,6 +81,24 @@ def test_one_that_was_never_paid_gives_way_to_another_plan(api, plans, stripe):
     assert len(live(stripe)) == 1
 
 
+def test_whoever_is_turned_away_has_put_no_card_on_file(api, plans, stripe):
+    stripe.fault("unreachable", method="POST", path="/v1/subscriptions$", times=2)
+    assert api("POST", "/subscription", ORDER).status == 503
+    other = api("POST", "/subscription", {"plan_slug": "pro", "payment_method": "pm_card_mastercard"})
+
+    assert (other.status, other.json["code"]) == (409, "change_in_flight")
+    assert [card["card"]["brand"] for card in stripe.payment_methods.values()] == ["visa"]
+    assert api("POST", "/subscription", ORDER).json["status"] == "active"
+
+
+def test_a_card_that_is_declined_for_another_plan_leaves_the_unpaid_one_as_it_is(api, plans, stripe):
+    unpaid = api("POST", "/subscription", {"plan_slug": "team"}).json
+    declined = api("POST", "/subscription", {"plan_slug": "pro", "payment_method": "pm_card_chargeDeclined"})
+
+    assert (declined.status, stripe.subscriptions[unpaid["id"]]["status"]) == (402, "incomplete")
+    assert api("POST", "/subscription", {"plan_slug": "team"}).json["id"] == unpaid["id"]
+
+
 def test_a_card_that_is_declined_at_once_is_answered_and_nothing_is_held(api, plans, stripe):
     declined = api("POST", "/subscription", ORDER | {"payment_method": "pm_card_chargeDeclined"}, key="k")
     retried = api("POST", "/subscription", ORDER | {"payment_method": "pm_card_visa"}, key="k2")

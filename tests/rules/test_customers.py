@@ -68,7 +68,7 @@ def test_one_that_was_never_paid_does_not_fill_the_slot():
     assert other
 
     assert unpaid.subscribe(TEAM, 5, None) is None
-    steps = unpaid.subscribe_steps(TEAM, other, "c", None)
+    steps = unpaid.subscribe_steps(TEAM, other, "c", False)
     assert [step.call for step in steps] == ["cancel_subscription", "create_subscription"]
 
 
@@ -102,8 +102,8 @@ def test_a_trial_is_had_once():
     wish = Wish("subscribe", {"price": "price_team", "quantity": 1, "payment_method": None})
     new = Customer("bob", START, START, stripe_id="cus_2")
 
-    assert new.subscribe_steps(TEAM, wish, "c", None)[-1].params["trial_period_days"] == 14
-    assert "trial_period_days" not in replace(new, trialed=True).subscribe_steps(TEAM, wish, "c", None)[-1].params
+    assert new.subscribe_steps(TEAM, wish, "c", False)[-1].params["trial_period_days"] == 14
+    assert "trial_period_days" not in replace(new, trialed=True).subscribe_steps(TEAM, wish, "c", False)[-1].params
     assert ADA.absorb(replace(FIVE, trial_ends_at=END), TEAM, START).customer.trialed
 
 

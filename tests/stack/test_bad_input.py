@@ -113,6 +113,9 @@ def test_a_bad_event_is_rejected_by_its_field_and_its_neighbour_counts(stack, ca
     assert (answer.status, bad["status"], bad["field"]) == (200, "rejected", field)
     assert (neighbour["status"], ada.ask("GET", "/usage?metric=api_calls").json["used"]) == ("recorded", 1)
     assert [item["key"] for item in records("Usage") if item.get("customer") == ada.name] == ["k"]
+    alone = call("POST", "/usage", tokens["service"], {"events": [good | {"idempotency_key": "bad"} | wrong]})
+    assert (alone.status, alone.json["code"]) == (400, "malformed")
+    assert alone.json["fields"][0]["field"] == f"events.0.{field}"
 
 
 def test_a_rule_that_says_no_writes_nothing(ada, settle, nothing_happens):

@@ -74,26 +74,28 @@ class Customer:
         terms = {"price": plan.price, "quantity": quantity, "payment_method": payment_method}
         return Wish("subscribe", terms)
 
-    def subscribe_steps(self, plan: Plan, wish: Wish, change_id: str, payment_method: str | None) -> list[Step]:
-        """With a payment method Stripe charges at once; without, the client confirms the first payment."""
-        stripe_id = self.stripe_id or ""
+    def subscribe_steps(self, plan: Plan, wish: Wish, change_id: str, on_file: bool) -> list[Step]:
+        """
+        With a payment method, given or on file, Stripe charges at once; without, the client confirms the first payment.
+
+        What is given goes on file first: if it is declined there, nothing has changed.
+        """
+        stripe_id, given = self.stripe_id or "", wish.terms["payment_method"]
         params: dict = {
             "customer": stripe_id,
             "items": [{"price": plan.price, "quantity": wish.terms["quantity"]}],
-            "payment_behavior": "default_incomplete",
+            "payment_behavior": "allow_incomplete" if given or on_file else "default_incomplete",
             "payment_settings": {"save_default_payment_method": "on_subscription"},
             "billing_mode": {"type": "flexible"},
             "metadata": {"change_id": change_id, "customer": self.id},
         }
-        if payment_method:
-            params |= {"payment_behavior": "allow_incomplete", "default_payment_method": payment_method}
         if plan.trial_days and not self.trialed:
             params["trial_period_days"] = plan.trial_days
             params["trial_settings"] = {"end_behavior": {"missing_payment_method": "cancel"}}
-        create = Step("create_subscription", stripe_id, params)
+        steps = [Step("put_on_file", stripe_id, {"payment_method": given})] if given else []
         if self.subscription and not self.subscription.theirs.ended:  # it was never paid
-            return [Step("cancel_subscription", self.subscription.theirs.id), create]
-        return [create]
+            steps.append(Step("cancel_subscription", self.subscription.theirs.id))
+        return [*steps, Step("create_subscription", stripe_id, params)]
 
     def describe(self, profile: dict) -> Wish:
         return Wish("profile", profile)

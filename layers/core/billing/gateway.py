@@ -57,12 +57,6 @@ def customer(id: str) -> TheirCustomer:
     return _their_customer(_ask(client().v1.customers.retrieve, id))
 
 
-def put_on_file(payment_method: str, customer: str) -> None:
-    """What the customer's charges are tried on from now on. To do it twice changes nothing."""
-    attached = _ask(client().v1.payment_methods.attach, payment_method, {"customer": customer})
-    _ask(client().v1.customers.update, customer, {"invoice_settings": {"default_payment_method": attached.id}})
-
-
 def subscription(id: str) -> Theirs:
     return _theirs(_ask(client().v1.subscriptions.retrieve, id, {"expand": EXPAND}))
 
@@ -176,6 +170,15 @@ def _see_voided(step: Step, change_id: str) -> Theirs | None:
     return None if said.status == "open" or not said.subscription else subscription(said.subscription)
 
 
+def _put_on_file(step: Step, options: dict) -> None:
+    """What the customer's charges are tried on from now on. To do it twice changes nothing."""
+    attach, default = (_key(f"{options['idempotency_key']}:{call}") for call in ("attach", "default"))
+    method = _ask(client().v1.payment_methods.attach, step.params["payment_method"], {"customer": step.target}, attach)
+    _ask(
+        client().v1.customers.update, step.target, {"invoice_settings": {"default_payment_method": method.id}}, default
+    )
+
+
 def _update_customer(step: Step, options: dict) -> TheirCustomer:
     return _their_customer(_ask(client().v1.customers.update, step.target, step.params, options))
 
@@ -201,6 +204,7 @@ CALLS = {
     "update_subscription": Call(_update_subscription, _see_subscription),
     "cancel_subscription": Call(_cancel_subscription, _see_cancelled),
     "void_invoice": Call(_void_invoice, _see_voided),
+    "put_on_file": Call(_put_on_file),
     "update_customer": Call(_update_customer, _see_customer),
     "set_tax_id": Call(_set_tax_id),
 }

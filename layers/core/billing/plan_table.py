@@ -33,6 +33,9 @@ def in_force() -> dict[str, int]:
 
 
 def current(slug: str) -> Plan:
+    """The version in force. One that is not remembered may be new: the record is asked once more."""
+    if slug not in in_force():
+        forget()
     if slug not in in_force():
         raise NotFound(f"no plan {slug}")
     return version(slug, in_force()[slug])

@@ -21,6 +21,8 @@ FOREVER = 253_402_300_800  # the year 10000: the end of a period that never ends
 LONG = 32 * DAY  # the days of a longer period do not fit into its total
 
 FIELDS = {"customer_id", "metric_id", "quantity", "idempotency_key", "timestamp", "metadata"}
+# of a refusal that no plan or limit has a part in
+UNREADABLE = {"malformed", "unknown_field", "bad_quantity", "bad_timestamp", "in_the_future", "too_old"}
 # RFC 3339; datetime reads more than that
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.IGNORECASE)
 
