@@ -74,14 +74,18 @@ class Tale:
         return self._tell(who, f"{method:<4} {path}", said or _plain(body or ""), status, answer, began, see)
 
     def hear(self, path: str, *, see: dict[str, Any], of: Callable[[Any], Any] = lambda answer: answer) -> Any:
-        """Ada asks until it is so: Stripe has to tell us first, by webhook. `of` picks a part of the answer."""
+        """
+        Ada asks until it is so: Stripe has to tell us first, by webhook; of its invoices it is asked itself. `of`
+        picks a part of the answer.
+        """
+        how = "" if path == "/invoices" else "by webhook"
         began = time.monotonic()
         while True:
             status, answer = self._send("Ada", "GET", path)
             part = of(answer) if status == 200 else answer
             late = time.monotonic() > began + PATIENCE_S
             if late or (status == 200 and not _differences(part, see)):
-                return self._tell("Ada", f"GET  {path}", "", status, part, began, see, "by webhook")
+                return self._tell("Ada", f"GET  {path}", "", status, part, began, see, how)
             time.sleep(0.05)
 
     def true(self, sentence: str, so: bool, *values: Any) -> None:
