@@ -101,17 +101,17 @@ class Customer:
         return Wish("profile", profile)
 
     def profile_steps(self, wish: Wish, change_id: str) -> list[Step]:
-        """The tax id goes first: if Stripe does not take it, nothing has changed. To Stripe, empty is ""."""
-        stripe_id, profile = self.stripe_id or "", Profile(**wish.terms)
-        params = {
-            "email": profile.email or "",
-            "name": profile.name or "",
-            "phone": profile.phone or "",
-            "address": {name: value or "" for name, value in profile.address.items()} if profile.address else "",
-            "preferred_locales": [profile.locale] if profile.locale else "",
-            "metadata": {"change_id": change_id},
-        }
-        return [Step("set_tax_id", stripe_id, profile.tax_id or {}), Step("update_customer", stripe_id, params)]
+        """The tax id goes first: if Stripe does not take it, nothing has changed. To Stripe "" empties what was said."""
+        stripe_id, before, after = self.stripe_id or "", self.profile, Profile(**wish.terms)
+        params: dict = {"metadata": {"change_id": change_id}}
+        for name in ("email", "name", "phone", "address"):
+            if said := getattr(after, name):
+                params[name] = said if name != "address" else {part: value or "" for part, value in said.items()}
+            elif getattr(before, name):
+                params[name] = ""
+        if after.locale or before.locale:
+            params["preferred_locales"] = [after.locale] if after.locale else ""
+        return [Step("set_tax_id", stripe_id, after.tax_id or {}), Step("update_customer", stripe_id, params)]
 
     def begins_registration(self, at: int) -> Revision:
         return self._revise(at, registrations=self.registrations + 1, registering_since=at)
