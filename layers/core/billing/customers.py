@@ -101,7 +101,7 @@ class Customer:
         return Wish("profile", profile)
 
     def profile_steps(self, wish: Wish, change_id: str) -> list[Step]:
-        """The tax id goes first: if Stripe does not take it, nothing has changed. To Stripe "" empties what was said."""
+        """The tax id goes first: if Stripe does not take it, nothing has changed. To Stripe "" empties what it has."""
         stripe_id, before, after = self.stripe_id or "", self.profile, Profile(**wish.terms)
         params: dict = {"metadata": {"change_id": change_id}}
         for name in ("email", "name", "phone", "address"):
