@@ -20,12 +20,11 @@ class Choice(BaseModel):
 @endpoint(body=Choice)
 def handler(request: Request, choice: Choice) -> dict:
     """The seats stay unless others are named; what the rest of the old plan was worth is credited."""
-    plan = plan_table.current(choice.plan_slug)
 
     def decide(ours: Customer) -> Wish | None:
-        return ours.live().change(plan, choice.quantity or ours.live().theirs.quantity)
+        return ours.live().change(plan_table.current(choice.plan_slug), choice.quantity or ours.live().theirs.quantity)
 
-    def draft(ours: Customer, wish: Wish, change_id: str) -> changes.Draft:
-        return pricing.change(ours, wish, change_id, plan, request.at)
+    def draft(ours: Customer, wish: Wish, mark: str) -> changes.Draft:
+        return pricing.change(ours, wish, mark, plan_table.current(choice.plan_slug), request.at)
 
     return changes.carry_out(request, decide, draft)

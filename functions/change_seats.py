@@ -23,7 +23,7 @@ def handler(request: Request, wanted: Seats) -> dict:
     def decide(ours: Customer) -> Wish | None:
         return ours.live().change(plan_table.of(ours.live()), wanted.quantity)
 
-    def draft(ours: Customer, wish: Wish, change_id: str) -> changes.Draft:
-        return pricing.change(ours, wish, change_id, plan_table.of(ours.live()), request.at)
+    def draft(ours: Customer, wish: Wish, mark: str) -> changes.Draft:
+        return pricing.change(ours, wish, mark, plan_table.of(ours.live()), request.at)
 
     return changes.carry_out(request, decide, draft)

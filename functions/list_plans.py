@@ -6,4 +6,5 @@ from billing.api import Request, endpoint
 
 @endpoint(of_customer=False)
 def handler(request: Request) -> dict:
-    return {"plans": [plan_table.current(slug).public() for slug in sorted(plan_table.in_force())]}
+    sold = sorted(plan_table.in_force().items())
+    return {"plans": [plan_table.version(slug, number).public() for slug, number in sold]}

@@ -7,7 +7,7 @@ from random import uniform
 from aws_lambda_powertools import Logger
 
 from billing import queue, sync, webhook_table
-from billing.errors import Busy, Conflict, Contended
+from billing.errors import Conflict, Failed, Unavailable
 
 HANDLED = {
     "customer.subscription.created": sync.refresh,  # in checkout, too, or in Stripe's dashboard
@@ -29,6 +29,8 @@ HANDLED = {
     "customer.deleted": sync.forget,  # Stripe has cancelled all it had
 }
 
+ENOUGH = 18_000  # milliseconds for a group: Stripe asked twice at its slowest
+
 logger = Logger()
 
 
@@ -40,7 +42,12 @@ def handler(batch: dict, context) -> dict:
         event = queue.received(message)
         groups[HANDLED.get(event.type, sync.ignore), event.customer, event.subscription].append((message, event))
 
-    again = [message for (procedure, *_), members in groups.items() for message in _handle(procedure, members)]
+    again = []
+    for (procedure, *_), members in groups.items():
+        if context.get_remaining_time_in_millis() < ENOUGH:
+            again += _later(members, "no_time")
+        else:
+            again += _handle(procedure, members)
     return {"batchItemFailures": [{"itemIdentifier": message["messageId"]} for message in again]}
 
 
@@ -52,13 +59,18 @@ def _handle(procedure, members: list) -> list[dict]:
         procedure(events, int(time.time()))
         logger.info("processed", **about)
         return []
-    except (Busy, Conflict, Contended) as busy:  # nobody's fault, so it does not count: later, and not all at once
-        for message, _ in members:
-            queue.defer(message, jitter=uniform(0.5, 1))
-        logger.info("deferred", code=busy.code, **about)
-        return [message for message, _ in members]
     except Exception as failure:  # the one place that catches all: a poisoned event must not hold up its customer
+        if isinstance(failure, (Conflict, Unavailable)) and not isinstance(failure, Failed):
+            return _later(members, failure.code)
         if len(members) > 1:  # nor its neighbours
             return [message for member in members for message in _handle(procedure, [member])]
         logger.exception("failed", **about)
         return [message for message, event in members if not webhook_table.gives_up(event, repr(failure))]
+
+
+def _later(members: list, code: str) -> list[dict]:
+    """No fault of the events: busy, moved, out of reach or out of time. It does not count; and not all at once."""
+    for message, _ in members:
+        queue.defer(message, jitter=uniform(0.5, 1))
+    logger.info("deferred", code=code, events=[event.id for _, event in members])
+    return [message for message, _ in members]

@@ -11,7 +11,7 @@ def handler(request: Request) -> dict:
     def decide(ours: Customer) -> Wish:
         return ours.live().resume()
 
-    def draft(ours: Customer, wish: Wish, change_id: str) -> changes.Draft:
-        return changes.Draft(ours.live().resume_steps(change_id))
+    def draft(ours: Customer, wish: Wish, mark: str) -> changes.Draft:
+        return changes.Draft(ours.live().resume_steps(mark))
 
     return changes.carry_out(request, decide, draft)

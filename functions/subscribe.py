@@ -4,10 +4,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from billing import changes, gateway, plan_table, registration
+from billing import changes, plan_table, registration
 from billing.api import Request, endpoint
 from billing.customers import Customer
-from billing.errors import Stale
 from billing.holds import Wish
 from billing.plans import MOST_SEATS, SLUG
 
@@ -22,16 +21,12 @@ class Order(BaseModel):
 @endpoint(body=Order)
 def handler(request: Request, order: Order) -> dict:
     """Charged at once if there is something to charge; else `incomplete`, with what the client confirms it with."""
-    plan = plan_table.current(order.plan_slug)
-    registration.ensure(request.customer, request.at)
 
     def decide(ours: Customer) -> Wish | None:
-        return ours.subscribe(plan, order.quantity, order.payment_method)
+        return ours.subscribe(plan_table.current(order.plan_slug), order.quantity, order.payment_method)
 
-    def draft(ours: Customer, wish: Wish, change_id: str) -> changes.Draft:
-        if not ours.stripe_id:
-            raise Stale("Stripe's customer is gone")
-        on_file = gateway.customer(ours.stripe_id).payment_method is not None
-        return changes.Draft(ours.subscribe_steps(plan, wish, change_id, on_file))
+    def draft(ours: Customer, wish: Wish, mark: str) -> changes.Draft:
+        on_file = registration.has_card(ours, request.at)
+        return changes.Draft(ours.subscribe_steps(plan_table.current(order.plan_slug), wish, mark, on_file))
 
     return changes.carry_out(request, decide, draft)

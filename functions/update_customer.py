@@ -41,12 +41,12 @@ class Profile(BaseModel):
 @endpoint(body=Profile)
 def handler(request: Request, profile: Profile) -> dict:
     """The whole profile: what is not named is emptied."""
-    registration.ensure(request.customer, request.at)
 
     def decide(ours: Customer) -> Wish:
         return ours.describe(profile.model_dump())
 
-    def draft(ours: Customer, wish: Wish, change_id: str) -> changes.Draft:
-        return changes.Draft(ours.profile_steps(wish, change_id))
+    def draft(ours: Customer, wish: Wish, mark: str) -> changes.Draft:
+        registration.required(ours, request.at)
+        return changes.Draft(ours.profile_steps(wish, mark))
 
     return changes.carry_out(request, decide, draft)

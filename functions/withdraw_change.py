@@ -11,7 +11,7 @@ def handler(request: Request) -> dict:
     def decide(ours: Customer) -> Wish:
         return ours.live().withdraw()
 
-    def draft(ours: Customer, wish: Wish, change_id: str) -> changes.Draft:
+    def draft(ours: Customer, wish: Wish, mark: str) -> changes.Draft:
         return changes.Draft(ours.live().void())
 
     return changes.carry_out(request, decide, draft)

@@ -6,6 +6,7 @@ from local.ministack import MiniStack
 from local.running import running
 
 PAUSE_S = 0.5
+PLATFORM = ("START ", "END ", "REPORT ")  # Lambda's own, three for every call
 LATE_MS = 5_000  # a line may come in after a younger one
 
 
@@ -22,7 +23,8 @@ def follow(aws: MiniStack) -> None:
                 if line not in seen:
                     seen.add(line)
                     latest = max(latest, event["timestamp"])
-                    print(event["message"].rstrip(), flush=True)
+                    if not event["message"].startswith(PLATFORM):
+                        print(event["message"].rstrip(), flush=True)
         time.sleep(PAUSE_S)
 
 

@@ -1,6 +1,8 @@
 """The stack that `make serve` holds up, as other processes find it."""
 
 import json
+from urllib.error import URLError
+from urllib.request import urlopen
 
 from local.ministack import ROOT
 
@@ -8,6 +10,9 @@ STATE = ROOT / ".local/stack.json"
 
 
 def publish(stack: dict[str, str]) -> None:
+    """For others to find; refused while another stack stands there that still answers."""
+    if found := _alive():
+        raise SystemExit(f"A local stack is running already: {found['api_url']}")
     STATE.write_text(json.dumps(stack, indent=2) + "\n")
 
 
@@ -16,6 +21,18 @@ def withdraw() -> None:
 
 
 def running() -> dict[str, str]:
-    if not STATE.exists():
+    if not (found := _alive()):
         raise SystemExit("No local stack is running: make serve")
-    return json.loads(STATE.read_text())
+    return found
+
+
+def _alive() -> dict[str, str] | None:
+    """What the file says, if that still is so: whoever was killed could not take it back."""
+    if not STATE.exists():
+        return None
+    found = json.loads(STATE.read_text())
+    try:
+        urlopen(f"{found['issuer']}/.well-known/openid-configuration", timeout=5).close()
+    except (URLError, TimeoutError):
+        return None
+    return found

@@ -38,7 +38,9 @@ def greeting(stack: Stack) -> str:
 def main() -> None:
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
     logging.getLogger("local").setLevel(logging.INFO)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what was started is stopped
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda *_: sys.exit(0))  # so that what was started is stopped
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes from what it runs in the background
     try:
         with local_stack(other_stripe()) as stack:
             publish(stack.published())

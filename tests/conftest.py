@@ -88,16 +88,17 @@ def moments():
 
 @pytest.fixture
 def context():
-    return SimpleNamespace(function_name="f", memory_limit_in_mb=1, invoked_function_arn="a", aws_request_id="r")
+    said = {"function_name": "f", "memory_limit_in_mb": 1, "invoked_function_arn": "a", "aws_request_id": "r"}
+    return SimpleNamespace(**said, get_remaining_time_in_millis=lambda: 25_000)
 
 
 def forget_all():
     """As a Lambda does that has just started."""
-    for memory in (dynamodb.db, queue.sqs, secrets.manager, gateway.client, plan_table.version, plan_table.priced):
+    for memory in (dynamodb.db, queue.sqs, secrets.manager, gateway.connect, plan_table.version, plan_table.priced):
         memory.cache_clear()
-    secrets.forget()
+    secrets._stripe = None
+    standing._known.clear()
     plan_table.forget()
-    standing.forget()
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def stripe(aws, moments, latency, monkeypatch):
     server = serve(simulator)
     monkeypatch.setattr(library, "RequestsClient", Wire)
     monkeypatch.setenv("STRIPE_API_BASE", f"http://127.0.0.1:{server.server_port}")
-    gateway.client.cache_clear()
+    gateway.connect.cache_clear()
     yield simulator
     server.shutdown()
     server.server_close()

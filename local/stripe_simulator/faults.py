@@ -34,9 +34,16 @@ class Faults:
         self._lock = Lock()
 
     def add(self, **wish: Any) -> Fault:
-        fault = Fault(**wish)
-        if fault.kind not in CALLS + WEBHOOKS:
-            raise ValueError(f"no such fault: {fault.kind}")
+        """ValueError if it makes no sense."""
+        try:
+            fault = Fault(**wish)
+            for pattern in (fault.method, fault.path, fault.type):
+                re.compile(pattern)
+            counted = fault.times > 0 and fault.seconds >= 0
+        except (TypeError, re.PatternError) as wrong:
+            raise ValueError(f"no such fault: {wrong}") from wrong
+        if fault.kind not in CALLS + WEBHOOKS or not counted:
+            raise ValueError(f"no such fault: {fault.kind}, {fault.times} times")
         with self._lock:
             self._waiting.append(fault)
         return fault

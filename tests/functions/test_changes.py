@@ -25,7 +25,8 @@ def age(seconds, customer="ada"):
     """As if the hold had been made so long ago."""
     held = record(customer)
     assert held.pending
-    aged = replace(held.pending, held_at=held.pending.held_at - seconds)
+    pending = held.pending
+    aged = replace(pending, held_at=pending.held_at - seconds, sent_at=pending.sent_at - seconds)
     after = replace(held, pending=aged, version=held.version + 1)
     records.commit(held, replace(held.release(held.pending, NOW), customer=after))
 

@@ -286,7 +286,7 @@ def test_a_warm_event_costs_one_call_and_a_cold_one_two(use, pro, calls):
 
     use({"idempotency_key": "warm"})
     assert calls == ["TransactWriteItems"]
-    standing.forget()
+    standing._known.clear()
     calls.clear()
     use({"idempotency_key": "cold"})
     assert calls == ["GetItem", "TransactWriteItems"]
@@ -310,7 +310,7 @@ def test_a_limit_lowered_between_read_and_write_holds(use, used, sell, buy, pro,
     if warm:
         use({"quantity": 5, "idempotency_key": "a"})
     lower = sell(limits={"max_api_calls": 6})
-    standing.forget()
+    standing._known.clear()
     moments.once("before TransactWriteItems", lambda: buy(lower))
 
     answer = use({"quantity": 9 - 4 * warm, "idempotency_key": "b"})
@@ -439,7 +439,7 @@ def test_a_metric_that_becomes_hard_is_shut_for_whoever_still_takes_it_for_soft(
 def test_death_at_any_moment_and_a_retry_count_once(use, used, pro, moments, moment):
     events = [{"quantity": 2, "idempotency_key": "a"}, {"quantity": 3, "idempotency_key": "b"}]
     events.append({"metric_id": "exports", "idempotency_key": "c"})
-    standing.forget()
+    standing._known.clear()
     passed = iter(range(moment))
     moments.append(lambda _: next(passed, None) is None and die())
     with pytest.raises(Death):

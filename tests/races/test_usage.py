@@ -92,8 +92,9 @@ def test_a_limit_that_is_lowered_and_raised_under_way_is_never_passed_while_it_s
         time.sleep(0.3)
         assert used()["used"] <= max(lowered, 30)
         buy(high)
-    time.sleep(0.3)
-    raised = used()["used"]
+    deadline = time.monotonic() + 30
+    while (raised := used()["used"]) <= lowered and time.monotonic() < deadline:
+        time.sleep(0.05)
     enough.set()
     for thread in threads:
         thread.join()

@@ -16,7 +16,8 @@ EIGHT = Wish("change", {"price": "price_team", "quantity": 8})
 
 
 def seats(change_id="c", at=START):
-    return Change(change_id, "f", EIGHT, [Step("update_subscription", "sub_1", {})], held_at=at, billed="now")
+    steps = [Step("update_subscription", "sub_1", {})]
+    return Change(change_id, f"mark-{change_id}", "f", EIGHT, steps, held_at=at, sent_at=at, billed="now")
 
 
 HELD = ADA.hold(seats(), START).customer
@@ -25,7 +26,7 @@ PENDING = HELD.pending or seats()
 
 def test_what_stripe_does_not_show_stays_held_and_what_it_shows_is_settled_with_its_answer():
     assert HELD.absorb(replace(FIVE, status="past_due"), TEAM, START).customer.pending == HELD.pending
-    shown = HELD.absorb(replace(FIVE, quantity=8, change="c"), TEAM, START)
+    shown = HELD.absorb(replace(FIVE, quantity=8, change="mark-c"), TEAM, START)
 
     assert (shown.customer.pending, shown.settled.id, shown.settled.answer["seats"]) == (None, "c", 8)
 

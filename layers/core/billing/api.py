@@ -53,15 +53,15 @@ def endpoint(body=None, of_customer: bool = True):
         def handler(event, context):
             http = APIGatewayProxyEventV2(event)
             try:
-                given = [_read(body, http)] if body else []
+                given = [_read(body, http)] if body else _none(http)
                 customer = _customer(http) if of_customer else ""
                 fingerprint = digest(action.__module__, *(each.model_dump_json() for each in given))
                 path, query = http.path_parameters, http.query_string_parameters
                 request = Request(customer, _key(http), fingerprint, path, query, int(time.time()))
                 content = action(request, *given)
             except BillingError as refusal:
-                return _problem(refusal)
-            logger.info("answered")
+                return _problem(refusal, http.route_key)
+            logger.info("answered", route=http.route_key, status=200)
             return _found(http, content) if http.http_method == "GET" else _answer(200, content)
 
         return handler
@@ -74,8 +74,8 @@ def _customer(http: APIGatewayProxyEventV2) -> str:
         customer = named
     else:
         claims = http.request_context.authorizer.jwt_claim if http.request_context.authorizer else {}
-        scopes = f"{claims.get('scope', '')} {claims.get('scp', '').strip('[]')}"  # issuers use either
-        if any(scope.startswith("billing/") for scope in scopes.split()):
+        scopes = f"{claims.get('scope', '')} {claims.get('scp', '')}"  # issuers use either; a list comes as "[a b]"
+        if any(scope.startswith("billing/") for scope in scopes.replace("[", " ").replace("]", " ").split()):
             raise Forbidden("a service names its customer in the path")
         customer = claims.get(os.environ["CUSTOMER_CLAIM"], "")
     if not _plain(customer):
@@ -95,14 +95,22 @@ def _plain(text: str) -> bool:
 
 
 def _read(body, http: APIGatewayProxyEventV2):
-    if len(http.body or "") > LARGEST:
+    if len((http.body or "").encode()) > LARGEST:
         raise _malformed("body", f"at most {LARGEST} bytes")
+    if not http.body and http.http_method == "PUT":
+        raise _malformed("body", "is missing: what is put is put whole")
     try:
         return body.model_validate_json(http.decoded_body if http.body else "{}")
     except ValueError as invalid:  # pydantic's own error is one, and so is text that is no UTF-8
         found = getattr(invalid, "errors", lambda: [{"loc": (), "msg": "not JSON in UTF-8"}])()
         fields = [{"field": ".".join(map(str, each["loc"])) or "body", "message": each["msg"]} for each in found]
         raise Malformed("; ".join(f"{each['field']}: {each['message']}" for each in fields), fields) from invalid
+
+
+def _none(http: APIGatewayProxyEventV2) -> list:
+    if (http.body or "").strip() not in ("", "{}"):
+        raise _malformed("body", "none is expected here")
+    return []
 
 
 def _malformed(field: str, message: str) -> Malformed:
@@ -116,16 +124,18 @@ def _answer(status: int, content: dict, kind: str = "application/json", **header
 def _found(http: APIGatewayProxyEventV2, content: dict) -> dict:
     answer = _answer(200, content)
     etag = f'"{sha256(answer["body"].encode()).hexdigest()[:32]}"'
-    if http.headers.get("if-none-match") == etag:
+    known = {each.strip().removeprefix("W/") for each in http.headers.get("if-none-match", "").split(",")}
+    if known & {etag, "*"}:
         return {"statusCode": 304, "headers": {"etag": etag}}
     answer["headers"]["etag"] = etag
     return answer
 
 
-def _problem(refusal: BillingError) -> dict:
+def _problem(refusal: BillingError, route: str | None) -> dict:
     """RFC 9457, with our stable `code`, and the fields that could not be read."""
     status = next(status for kind, status in STATUS.items() if isinstance(refusal, kind))
-    logger.info("refused", code=refusal.code, status=status)
+    log = logger.error if status == HTTPStatus.SERVICE_UNAVAILABLE else logger.info
+    log("refused", route=route, status=status, code=refusal.code)
     content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     content |= {"code": refusal.code, "detail": str(refusal)}
     if isinstance(refusal, Malformed) and refusal.fields:

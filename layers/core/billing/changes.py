@@ -8,6 +8,7 @@ from billing.api import Request, logger
 from billing.customers import Customer, Profile, Revision
 from billing.errors import (
     ChangeInFlight,
+    Conflict,
     Failed,
     KeyReused,
     KeySpent,
@@ -40,49 +41,68 @@ def carry_out(
     """
     Carry out a wish once; answers what its customer may see.
 
-    `decide` answers the wish, None if it is true already, or refuses; `draft` its steps under a change's id. Neither
-    changes anything: both are asked again if the record moves before the hold. Of two wishes at once the later is
-    turned away before Stripe hears of it, unless it is the same: then it joins. Whoever dies on the way leaves a
-    hold, and the next caller finds out at Stripe how far it had come.
+    `decide` answers the wish, None if it is true already, or refuses; `draft` its steps, under the mark of the hold.
+    Both are asked again if the record moves before the hold. Of two wishes at once the later is turned away before
+    Stripe hears of it, unless it is the same: then it joins. Whoever dies on the way leaves a hold, and the next
+    caller finds out at Stripe how far it had come.
     """
     at = request.at
     for _ in range(records.TRIES):
-        ours = recover(customer_table.find(request.customer, at), at)
-        named = _named(request)
+        ours, named = customer_table.find(request.customer, at), _named(request)
         if named and (told := customer_table.settled(ours.id, named)):
             return _again(told, request)
-        held, wish = ours.pending, decide(ours)
+        held = ours.pending
         if held and held.id == named and held.fingerprint != request.fingerprint:
             raise KeyReused("this Idempotency-Key has been used for another change")
         try:
-            if held and held.wish == wish:
-                return _join(ours, held, request)
             if held and not held.overdue(at):
-                raise ChangeInFlight("another change is waiting for Stripe")
-            if not wish:
+                return _join(ours, held, decide(ours), request)
+            ours = recover(ours, at)
+            if held and not ours.pending:
+                continue  # it is settled, or gone: whoever asked for it is told so
+            wish = decide(ours)
+            if held and held.wish == wish:
+                revision = ours.take(at)
+            elif wish:
+                id = named or digest(ours.id, ours.created_at, ours.version, wish)
+                mark = digest(id, ours.created_at, ours.version)
+                revision = ours.hold(_change(id, mark, request, wish, draft(ours, wish, mark)), at)
+            else:
                 return _true_already(ours, request)
-            id = named or digest(ours.id, ours.version, wish)
-            revision = ours.hold(_change(id, request, wish, draft(ours, wish, id)), at)
             records.commit(ours, revision)
+            return _finish(revision.customer, request)
         except Stale:
             continue
-        return _finish(revision.customer, at)
     raise Stale("the customer keeps moving")
 
 
 def recover(ours: Customer, at: int) -> Customer:
     """
-    Find out what became of a hold whose maker is dead, before anything is decided.
+    Find out what has become at Stripe of a hold whose maker is dead, and of all else, before anything is decided.
 
-    Found at Stripe: settled. Not found: its own wish may be sent again under the same keys as long as Stripe surely
-    remembers them, and another wish replaces it.
+    A hold that is found is settled. One that is not may be sent again by its own wish, under the same keys, as long
+    as Stripe surely remembers them; another wish replaces it. Stale if the record moves meanwhile.
     """
     held = ours.pending
-    if not held or not held.overdue(at):
+    said = gateway.look(held) if held else None
+    if held and not said and held.expired(at):
+        ours = records.update(ours, lambda current: current.release(held, at), at)
+    said = said or _current(ours)
+    if not said:
         return ours
-    if said := gateway.look(held):
-        return _settle(ours, held, said, at)[0]
-    return records.update(ours, lambda current: current.release(held, at), at) if held.expired(at) else ours
+    revision = settling(ours, said, at)
+    records.commit(ours, revision)
+    return revision.customer
+
+
+def _current(ours: Customer) -> Theirs | None:
+    """The customer's subscription as Stripe has it; if ours has ended, or there is none, whatever lives there."""
+    if ours.subscription and not ours.subscription.theirs.ended:
+        return gateway.subscription(ours.subscription.theirs.id)
+    if not ours.stripe_id:
+        return None
+    living = [theirs for theirs in gateway.subscriptions(ours.stripe_id) if not theirs.ended]
+    return next((theirs for theirs in living if theirs.fills_slot), next(iter(living), None))
 
 
 def settling(ours: Customer, said: Said, at: int) -> Revision:
@@ -97,38 +117,43 @@ def settling(ours: Customer, said: Said, at: int) -> Revision:
             logger.error(what, subscription=said.id, status=said.status, price=said.price)
         return revision
     held = ours.pending
-    return ours.profiled(Profile(**held.wish.terms), at) if held and said.change == held.id else Revision(ours)
+    return ours.profiled(Profile(**held.wish.terms), at) if held and said.change == held.mark else Revision(ours)
 
 
-def _join(ours: Customer, held: Change, request: Request) -> dict:
-    """The same wish is held already: by someone at work, or by a dead one that has just been looked for."""
+def _join(ours: Customer, held: Change, wish: Wish | None, request: Request) -> dict:
+    """The same wish is held, by someone who may be at work. Whoever comes too late to have ended in time only looks."""
     at, id = request.at, _named(request)
-    said = None if held.overdue(at) else gateway.look(held)
-    told = _told(*_settle(ours, held, said, at), held) if said else _finish(ours, at)
+    said = gateway.look(held) if held.wish == wish else None
+    if not said and (held.wish != wish or not held.joinable(at)):
+        raise ChangeInFlight("another change is waiting for Stripe")
+    told = _told(*_settle(ours, held, said, at), held) if said else _finish(ours, request)
     if id and id != held.id:  # this caller has a key of its own, and it is taken now
         answer = {name: value for name, value in told.items() if name != "payment"}
         records.update(ours, lambda current: current.answered(id, request.fingerprint, answer, at), at)
     return told
 
 
-def _finish(ours: Customer, at: int) -> dict:
+def _finish(ours: Customer, request: Request) -> dict:
     held = ours.pending
     assert held is not None
-    return _told(*_settle(ours, held, _apply(ours, held, at), at), held)
+    return _told(*_settle(ours, held, _apply(ours, held, request.at), request.at), held)
 
 
 def _apply(ours: Customer, change: Change, at: int) -> Said:
+    """Send the steps, then look: the answer to a key may be an old one."""
     try:
-        said = gateway.apply(change)
-    except (PaymentDeclined, Rejected, NotFound):  # a clear no: nothing has happened
-        records.update(ours, lambda current: current.release(change, at), at)
-        raise
-    except Failed as failure:  # it may have happened all the same: look
-        said = gateway.look(change)
-        if not said:
+        gateway.apply(change)
+    except (PaymentDeclined, Rejected, NotFound, Conflict, Failed) as failure:
+        said = gateway.look(change)  # it may have happened all the same
+        if said:
+            return said
+        if isinstance(failure, Failed):
             hopeless = isinstance(failure, KeySpent)
             records.update(ours, lambda current: current.doubt(change, hopeless, at), at)
-            raise
+        else:
+            records.update(ours, lambda current: current.release(change, at), at)
+        raise
+    said = gateway.look(change)
     if not said:
         raise Unavailable("Stripe took the change and does not show it yet")
     return said
@@ -169,13 +194,8 @@ def _again(told: Settled, request: Request) -> dict:
 
 
 def _true_already(ours: Customer, request: Request) -> dict:
-    """Nothing to do; what may have been paid meanwhile is asked for, a dead hold gives way, a caller's key is taken."""
-    at = request.at
-    if ours.live().theirs.unpaid:
-        revision = settling(ours, gateway.subscription(ours.live().theirs.id), at)
-        records.commit(ours, revision)
-        ours = revision.customer
-    subscription, held, id = ours.live(), ours.pending, _named(request)
+    """Nothing to do; a dead hold gives way, and a key of the caller's is taken."""
+    at, subscription, held, id = request.at, ours.live(), ours.pending, _named(request)
     answer = subscription.public(plan_table.by_price(subscription.theirs.price), at)
     if held:
         ours = records.update(ours, lambda current: current.release(held, at), at)
@@ -191,13 +211,15 @@ def _payable(answer: dict, secret: str | None) -> dict:
     return answer | {"payment": {"client_secret": secret}} if secret else answer
 
 
-def _change(id: str, request: Request, wish: Wish, draft: Draft) -> Change:
+def _change(id: str, mark: str, request: Request, wish: Wish, draft: Draft) -> Change:
     return Change(
         id=id,
+        mark=mark,
         fingerprint=request.fingerprint,
         wish=wish,
         steps=draft.steps,
         held_at=request.at,
+        sent_at=request.at,
         proration=draft.proration,
         billed=draft.billed,
     )

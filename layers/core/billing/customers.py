@@ -32,7 +32,7 @@ class TheirCustomer:
 
     id: str  # cus_...
     deleted: bool = False
-    change: str | None = None  # id of the last change of ours to its profile
+    change: str | None = None  # mark of the last change of ours to its profile
     payment_method: str | None = None  # the one on file
 
 
@@ -47,6 +47,7 @@ class Customer:
     registering_since: int | None = None
     profile: Profile = field(default_factory=Profile)
     subscription: Subscription | None = None  # the live one; else the last
+    payment_method: str | None = None  # the one it subscribed with
     trialed: bool = False
     pending: Change | None = None
     attempt: int = 0  # counts released holds: the next one speaks to Stripe under new keys
@@ -67,14 +68,14 @@ class Customer:
         if self.subscription and not self.subscription.theirs.ended:
             theirs = self.subscription.theirs
             same = (theirs.price, theirs.quantity) == (plan.price, quantity)
-            if same and (theirs.fills_slot or not payment_method):
+            if same and payment_method in ((None, self.payment_method) if theirs.fills_slot else (None,)):
                 return None
             if theirs.fills_slot:
                 raise AlreadySubscribed("one subscription per customer: change the plan or the seats of this one")
         terms = {"price": plan.price, "quantity": quantity, "payment_method": payment_method}
         return Wish("subscribe", terms)
 
-    def subscribe_steps(self, plan: Plan, wish: Wish, change_id: str, on_file: bool) -> list[Step]:
+    def subscribe_steps(self, plan: Plan, wish: Wish, mark: str, on_file: bool) -> list[Step]:
         """
         With a payment method, given or on file, Stripe charges at once; without, the client confirms the first payment.
 
@@ -87,23 +88,23 @@ class Customer:
             "payment_behavior": "allow_incomplete" if given or on_file else "default_incomplete",
             "payment_settings": {"save_default_payment_method": "on_subscription"},
             "billing_mode": {"type": "flexible"},
-            "metadata": {"change_id": change_id, "customer": self.id},
+            "metadata": {"change_id": mark, "customer": self.id},
         }
         if plan.trial_days and not self.trialed:
             params["trial_period_days"] = plan.trial_days
             params["trial_settings"] = {"end_behavior": {"missing_payment_method": "cancel"}}
         steps = [Step("put_on_file", stripe_id, {"payment_method": given})] if given else []
         if self.subscription and not self.subscription.theirs.ended:  # it was never paid
-            steps.append(Step("cancel_subscription", self.subscription.theirs.id))
+            steps += self.subscription.cancel_steps(mark, immediately=True)
         return [*steps, Step("create_subscription", stripe_id, params)]
 
     def describe(self, profile: dict) -> Wish:
         return Wish("profile", profile)
 
-    def profile_steps(self, wish: Wish, change_id: str) -> list[Step]:
+    def profile_steps(self, wish: Wish, mark: str) -> list[Step]:
         """The tax id goes first: if Stripe does not take it, nothing has changed. To Stripe "" empties what it has."""
         stripe_id, before, after = self.stripe_id or "", self.profile, Profile(**wish.terms)
-        params: dict = {"metadata": {"change_id": change_id}}
+        params: dict = {"metadata": {"change_id": mark}}
         for name in ("email", "name", "phone", "address"):
             if said := getattr(after, name):
                 params[name] = said if name != "address" else {part: value or "" for part, value in said.items()}
@@ -129,6 +130,10 @@ class Customer:
             subscription = subscription.invoiced(at)
         return self._revise(at, pending=replace(change, attempt=attempt), attempt=attempt, subscription=subscription)
 
+    def take(self, at: int) -> Revision:
+        """An overdue hold is sent again, by someone who is alive: to the others it is young once more."""
+        return self._revise(at, pending=self.pending and replace(self.pending, sent_at=at))
+
     def release(self, change: Change, at: int) -> Revision:
         """Nothing has come of it."""
         return self._revise(at, pending=None, attempt=self.attempt + 1) if self.holds(change) else Revision(self)
@@ -139,7 +144,7 @@ class Customer:
             return Revision(self)
         if hopeless or self.pending.failures:
             return self.release(change, at)
-        return self._revise(at, pending=replace(change, failures=1))
+        return self._revise(at, pending=replace(self.pending, failures=1))
 
     def absorb(self, theirs: Theirs, plan: Plan | None, at: int, aside: Subscription | None = None) -> Revision:
         """
@@ -162,6 +167,7 @@ class Customer:
             fields["terms"] = self.terms + 1
         if held and self._shows(theirs, held):
             answer = _answer(held, after.public(plan, at))
+            fields["payment_method"] = held.wish.terms.get("payment_method") or self.payment_method
             return self._revise(at, aside=gone, settled=answer, pending=None, **fields)
         if all(getattr(self, name) == value for name, value in fields.items()):
             return Revision(replace(self, subscription=after))
@@ -178,25 +184,25 @@ class Customer:
         return self._revise(at, settled=Settled(change_id, fingerprint, answer))
 
     def holds(self, change: Change) -> bool:
-        return self.pending is not None and (self.pending.id, self.pending.attempt) == (change.id, change.attempt)
+        return self.pending is not None and (self.pending.mark, self.pending.attempt) == (change.mark, change.attempt)
 
     def public(self) -> dict:
         return {"id": self.id} | {name: getattr(self.profile, name) for name in self.profile.__slots__}
 
     def _takes_over(self, theirs: Theirs) -> bool:
-        if not self.subscription or (self.pending and theirs.shows(self.pending.id)):
+        if not self.subscription or (self.pending and theirs.shows(self.pending.mark)):
             return True
         ours = self.subscription.theirs
         return not ours.fills_slot and (theirs.fills_slot or theirs.created > ours.created)
 
     def _shows(self, theirs: Theirs, held: Change) -> bool:
-        """By the change's id; where the last call takes no metadata, by what it leaves behind."""
+        """By the change's mark; where the last call takes no metadata, by what it leaves behind."""
         last = held.steps[-1]
         if last.call == "cancel_subscription":
             return last.target == theirs.id and theirs.ended
         if last.call == "void_invoice":
             return theirs.awaited is None or theirs.awaited.invoice != last.target
-        return theirs.shows(held.id)
+        return theirs.shows(held.mark)
 
     def _revise(self, at: int, aside: tuple = (), settled: Settled | None = None, **fields) -> Revision:
         return Revision(_next(self, at, **fields), moved=True, aside=aside, settled=settled)

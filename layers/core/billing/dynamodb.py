@@ -5,6 +5,7 @@ A write is a value made by `put`, `update` or `check`; `transact` carries them o
 its condition what it grew from, and reads again when that no longer stands.
 """
 
+import logging
 import time
 from contextlib import contextmanager
 from functools import cache
@@ -27,6 +28,9 @@ THROTTLED = {
     "TransactionInProgressException",
     "TransactionConflictException",
 }
+
+
+logging.getLogger("botocore").setLevel(logging.WARNING)  # it tells where it found its credentials
 
 
 @cache

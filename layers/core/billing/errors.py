@@ -19,6 +19,7 @@ BillingError
  │   ├─ NotCancelling          nothing to resume
  │   └─ StripeRefused          Stripe's own rules say no
  └─ Unavailable           503  no answer to trust: the same wish may safely be sent again
+     ├─ Misconfigured          our secret, or the key in it, is not what Stripe wants: for the operator
      ├─ Undecided              of a batch, `events` says what is decided and what is not
      ├─ Contended              too many at once on one record
      ├─ Busy                   Stripe turned us away before it began
@@ -89,6 +90,9 @@ class StripeRefused(Rejected, code="stripe_refused"): ...
 
 
 class Unavailable(BillingError, code="unavailable", retry_after=5): ...
+
+
+class Misconfigured(Unavailable, code="misconfigured", retry_after=60): ...
 
 
 class Contended(Unavailable, code="contended", retry_after=1): ...

@@ -4,9 +4,9 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from random import uniform
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import stripe
 
@@ -27,12 +27,20 @@ Said = Theirs | TheirCustomer
 logging.getLogger("stripe").setLevel(logging.WARNING)  # it tells of every call; we tell of every outcome
 
 
-@cache
 def client() -> stripe.StripeClient:
+    """Of the key that is in the secret now: one that is rolled is known within a minute."""
+    key = secrets.stripe()["api_key"]
+    if ("_live_" in key) != (os.environ["LIVE"] == "true"):
+        raise errors.Misconfigured("the key in the secret is of Stripe's other mode")
+    return connect(key)
+
+
+@lru_cache(maxsize=2)
+def connect(api_key: str) -> stripe.StripeClient:
     """Twice 8 s and a pause fit into the function's 25 s; the library's own 80 s do not."""
     elsewhere = os.environ.get("STRIPE_API_BASE")  # set only by the local stack and the tests
     return stripe.StripeClient(
-        secrets.stripe()["api_key"],
+        api_key,
         stripe_version=VERSION,
         base_addresses={"api": elsewhere} if elsewhere else {},
         http_client=stripe.RequestsClient(timeout=(2, 8)),
@@ -40,10 +48,10 @@ def client() -> stripe.StripeClient:
     )
 
 
-def register(customer: str, number: int) -> TheirCustomer:
-    """The Stripe customer of ours, made once: always with the same parameters, under the same key."""
+def register(customer: str, begun: str) -> TheirCustomer:
+    """The Stripe customer of ours, made once: always with the same parameters, under the key of what was begun."""
     params = {"metadata": {"customer": customer}}
-    return _their_customer(_ask(client().v1.customers.create, params, _key(f"customer:{customer}:{number}")))
+    return _their_customer(_ask(client().v1.customers.create, params, _key(f"customer:{begun}")))
 
 
 def registered(customer: str) -> TheirCustomer | None:
@@ -61,6 +69,12 @@ def subscription(id: str) -> Theirs:
     return _theirs(_ask(client().v1.subscriptions.retrieve, id, {"expand": EXPAND}))
 
 
+def subscriptions(customer: str) -> list[Theirs]:
+    """The newest come first: what was made within the life of a hold is among a hundred."""
+    listed = {"customer": customer, "status": "all", "limit": 100, "expand": [f"data.{path}" for path in EXPAND]}
+    return [_theirs(each) for each in _ask(client().v1.subscriptions.list, listed).data]
+
+
 def invoice(id: str) -> Invoice:
     return _invoice(_ask(client().v1.invoices.retrieve, id))
 
@@ -70,13 +84,25 @@ def invoices(customer: str, most: int) -> list[Invoice]:
     return [_invoice(each) for each in _ask(client().v1.invoices.list, {"customer": customer, "limit": most}).data]
 
 
+def waiting(theirs: Theirs) -> dict[str, int]:
+    """What earlier changes have left for the next invoice: invoice item to amount."""
+    asked: Any = {"customer": theirs.customer, "pending": True, "limit": 100}
+    items = _ask(lambda: list(client().v1.invoice_items.list(asked).auto_paging_iter()))
+    return {item.id: item.amount for item in items if _of(item.parent) in (theirs.id, None)}
+
+
 def preview(theirs: Theirs, repricing: dict, at: int) -> Proration:
-    """What a change would put on an invoice of its own, to the cent (docs: Prorations, preview)."""
+    """
+    What a change would put on an invoice of its own, to the cent (docs: Prorations, preview).
+
+    What waits from earlier changes is on that invoice too, and is told apart.
+    """
     details = repricing | {"proration_behavior": "always_invoice"}
     asked = {"customer": theirs.customer, "subscription": theirs.id, "subscription_details": details}
-    said = _ask(client().v1.invoices.create_preview, asked)
-    lines = [Line(line.description or "", line.amount) for line in said.lines.data if _of_change(line)]
-    return Proration(said.currency, repricing.get("proration_date", at), lines)
+    said, earlier = _ask(client().v1.invoices.create_preview, asked), waiting(theirs)
+    lines = _ask(lambda: list(said.lines.auto_paging_iter()))
+    own = [Line(line.description or "", line.amount) for line in lines if _invoice_item(line) not in earlier]
+    return Proration(said.currency, repricing.get("proration_date", at), own, sum(earlier.values()))
 
 
 def publish(plan: Plan) -> str:
@@ -105,12 +131,10 @@ def publish(plan: Plan) -> str:
     return _ask(client().v1.prices.create, price, _key(f"plan:{plan.slug}:{plan.version}:{mark['terms']}")).id
 
 
-def apply(change: Change) -> Said | None:
-    """Take the steps of a change, each under a key of its own: saying it twice makes it once. Answers what it sees."""
-    said = None
+def apply(change: Change) -> None:
+    """Take the steps of a change, each under a key of its own: saying it twice makes it once."""
     for number, step in enumerate(change.steps):
-        said = CALLS[step.call].make(step, _key(change.key(number)))
-    return said or look(change)
+        CALLS[step.call].make(step, _key(change.key(number)))
 
 
 def look(change: Change) -> Said | None:
@@ -118,56 +142,65 @@ def look(change: Change) -> Said | None:
     last = change.steps[-1]
     seen = CALLS[last.call].look
     try:
-        return seen(last, change.id) if seen else None
+        return seen(last, change.mark) if seen else None
     except errors.NotFound:
         return None
 
 
 class Call(NamedTuple):
-    make: Callable[[Step, dict], Said | None]
+    make: Callable[[Step, dict], object]
     look: Callable[[Step, str], Said | None] | None = None  # None: never the last step
 
 
-def _create_subscription(step: Step, options: dict) -> Theirs:
-    return _theirs(_ask(client().v1.subscriptions.create, step.params | {"expand": EXPAND}, options))
+def _create_subscription(step: Step, options: dict) -> None:
+    _ask(client().v1.subscriptions.create, step.params, options)
 
 
-def _find_subscription(step: Step, change_id: str) -> Theirs | None:
-    """The newest come first: what was made within the life of a hold is among a hundred."""
-    listed = {"customer": step.target, "status": "all", "limit": 100, "expand": [f"data.{path}" for path in EXPAND]}
-    found = _ask(client().v1.subscriptions.list, listed).data
-    return next((theirs for each in found if (theirs := _theirs(each)).shows(change_id)), None)
+def _find_subscription(step: Step, mark: str) -> Theirs | None:
+    return next((theirs for theirs in subscriptions(step.target) if theirs.shows(mark)), None)
 
 
-def _update_subscription(step: Step, options: dict) -> Theirs:
-    return _theirs(_ask(client().v1.subscriptions.update, step.target, step.params | {"expand": EXPAND}, options))
+def _update_subscription(step: Step, options: dict) -> None:
+    _ask(client().v1.subscriptions.update, step.target, step.params, options)
 
 
-def _see_subscription(step: Step, change_id: str) -> Theirs | None:
+def _see_subscription(step: Step, mark: str) -> Theirs | None:
     theirs = subscription(step.target)
-    return theirs if theirs.shows(change_id) else None
+    return theirs if theirs.shows(mark) else None
 
 
-def _cancel_subscription(step: Step, options: dict) -> Theirs:
-    """A DELETE, which takes no key: the look comes first, for to cancel twice is an error."""
-    theirs = subscription(step.target)
-    return theirs if theirs.ended else _theirs(_ask(client().v1.subscriptions.cancel, step.target, {"expand": EXPAND}))
+def _cancel_subscription(step: Step, options: dict) -> None:
+    """A DELETE takes no key, and to cancel twice is an error: whoever is told so looks whether it is cancelled."""
+    if subscription(step.target).ended:
+        return
+    try:
+        _ask(client().v1.subscriptions.cancel, step.target, step.params)
+    except (errors.NotFound, errors.StripeRefused):
+        if not subscription(step.target).ended:
+            raise
 
 
-def _see_cancelled(step: Step, change_id: str) -> Theirs | None:
+def _see_cancelled(step: Step, mark: str) -> Theirs | None:
     theirs = subscription(step.target)
     return theirs if theirs.ended else None
 
 
 def _void_invoice(step: Step, options: dict) -> None:
-    """The look comes first: meanwhile the invoice may have been paid, or voided by a call that died."""
-    if invoice(step.target).status == "open":
-        _ask(client().v1.invoices.void_invoice, step.target, step.params, options)
+    """Stale if it has been paid meanwhile: then what was decided was decided on something else."""
+    status = invoice(step.target).status
+    if status == "open":
+        try:
+            _ask(client().v1.invoices.void_invoice, step.target, step.params, options)
+            return
+        except errors.StripeRefused:
+            status = invoice(step.target).status
+    if status != "void":
+        raise errors.Stale(f"the invoice is {status} meanwhile")
 
 
-def _see_voided(step: Step, change_id: str) -> Theirs | None:
+def _see_voided(step: Step, mark: str) -> Theirs | None:
     said = invoice(step.target)
-    return None if said.status == "open" or not said.subscription else subscription(said.subscription)
+    return subscription(said.subscription) if said.status == "void" and said.subscription else None
 
 
 def _put_on_file(step: Step, options: dict) -> None:
@@ -179,13 +212,13 @@ def _put_on_file(step: Step, options: dict) -> None:
     )
 
 
-def _update_customer(step: Step, options: dict) -> TheirCustomer:
-    return _their_customer(_ask(client().v1.customers.update, step.target, step.params, options))
+def _update_customer(step: Step, options: dict) -> None:
+    _ask(client().v1.customers.update, step.target, step.params, options)
 
 
-def _see_customer(step: Step, change_id: str) -> TheirCustomer | None:
+def _see_customer(step: Step, mark: str) -> TheirCustomer | None:
     theirs = customer(step.target)
-    return theirs if theirs.change == change_id else None
+    return theirs if theirs.change == mark else None
 
 
 def _set_tax_id(step: Step, options: dict) -> None:
@@ -211,7 +244,8 @@ CALLS = {
 
 
 def _theirs(said: stripe.Subscription) -> Theirs:
-    item = said["items"].data[0]  # the plan's own; it is the only one we make
+    items = said["items"].data
+    item = next((each for each in items if "plan" in (each.price.metadata or ())), items[0])  # beside add-ons
     return Theirs(
         id=said.id,
         customer=_id(said.customer),
@@ -230,18 +264,24 @@ def _theirs(said: stripe.Subscription) -> Theirs:
         cancelled_at=said.canceled_at,
         collection_paused=said.pause_collection is not None,
         change=_change_id(said.metadata),
-        awaited=_awaited(said),
+        awaited=_awaited(said, item.id),
+        open_invoice=_open_invoice(said),
         client_secret=_client_secret(said),
     )
 
 
-def _awaited(said: stripe.Subscription) -> Awaited | None:
+def _awaited(said: stripe.Subscription, item: str) -> Awaited | None:
     waiting = said.pending_update
     if not waiting:
         return None
-    item = (waiting.subscription_items or said["items"].data)[0]
+    items = [each for each in waiting.subscription_items or [] if each.id == item] or said["items"].data
     invoice = _id(said.latest_invoice) if said.latest_invoice else None
-    return Awaited(_change_id(waiting.metadata), item.price.id, item.quantity or 0, invoice, waiting.expires_at)
+    return Awaited(_change_id(waiting.metadata), items[0].price.id, items[0].quantity or 0, invoice, waiting.expires_at)
+
+
+def _open_invoice(said: stripe.Subscription) -> str | None:
+    invoice = said.latest_invoice
+    return invoice.id if isinstance(invoice, stripe.Invoice) and invoice.status == "open" else None
 
 
 def _client_secret(said: stripe.Subscription) -> str | None:
@@ -279,9 +319,16 @@ def _invoice(said: stripe.Invoice) -> Invoice:
     )
 
 
-def _of_change(line: stripe.InvoiceLineItem) -> bool:
-    """Of an invoice made at once all lines are the change's own: prorations, or the new period where it starts now."""
-    return line.parent is not None and line.parent.subscription_item_details is not None
+def _invoice_item(line: stripe.InvoiceLineItem) -> str | None:
+    parent = line.parent
+    about = parent and (parent.subscription_item_details or parent.invoice_item_details)
+    return about.invoice_item if about else None
+
+
+def _of(parent) -> str | None:
+    """The subscription that an invoice item is of."""
+    about = parent.subscription_details if parent else None
+    return about.subscription if about else None
 
 
 def _change_id(metadata) -> str | None:
@@ -304,18 +351,22 @@ def _ask(call: Callable, *args):
         except stripe.RateLimitError as busy:  # too many calls, or another one holds this object
             refusal = errors.Busy("Stripe is busy"), busy
         except stripe.CardError as declined:
-            raise errors.PaymentDeclined(declined.code or "card_declined") from declined
+            reason = declined.error.decline_code if declined.error else None
+            raise errors.PaymentDeclined(reason or declined.code or "card_declined") from declined
         except stripe.IdempotencyError as spent:
             raise errors.KeySpent("Stripe holds other parameters under this key") from spent
         except stripe.InvalidRequestError as refused:
             if refused.http_status == 404:
                 raise errors.NotFound(f"Stripe knows no such {refused.param or 'thing'}") from refused
-            raise errors.StripeRefused(f"Stripe refused: {refused.code or refused.param}") from refused
+            what = " ".join(filter(None, (refused.code, refused.param))) or "no reason given"
+            raise errors.StripeRefused(f"Stripe refused: {what}") from refused
         except stripe.APIConnectionError as silent:
             raise errors.Unavailable("Stripe did not answer") from silent
         except stripe.APIError as failed:
             if failed.http_status != 409:
                 raise errors.Failed("Stripe failed") from failed
             refusal = errors.Busy("Stripe is at it"), failed  # the same key is being worked on right now
+        except stripe.StripeError as other:  # our key is wrong, or may not do this
+            raise errors.Misconfigured(f"Stripe does not let us in: {type(other).__name__}") from other
         time.sleep(uniform(0.1, 0.5) * 2**attempt)
     raise refusal[0] from refusal[1]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from billing.proration import Proration
 
-PATIENCE = 50  # seconds: twice the function's timeout; whoever made an older hold is dead
+LIFE = 25  # seconds: the function's timeout
+PATIENCE = 2 * LIFE  # seconds: whoever sent an older hold's steps is dead, and so is whoever joined in time
 EXPIRY = 23 * 3600  # seconds: an hour before Stripe may forget an idempotency key
 
 
@@ -31,29 +32,35 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Change:
     """
-    A wish and the steps that make it true. It is found at Stripe when its last step is: by its id in the metadata,
+    A wish and the steps that make it true. It is found at Stripe when its last step is: by its mark in the metadata,
     or, where a call takes none, by the state that it leaves.
     """
 
-    id: str
+    id: str  # of what was asked for: the same Idempotency-Key is the same id
+    mark: str  # of this hold of it, in Stripe's metadata and keys: no earlier hold is taken for it
     fingerprint: str  # of the request: the same Idempotency-Key must come with the same
     wish: Wish
     steps: list[Step]
     held_at: int
+    sent_at: int  # when someone last began to send its steps
     attempt: int = 0
     failures: int = 0
     proration: Proration | None = None
     billed: str | None = None  # now, next_invoice; None where nothing is
 
+    def joinable(self, at: int) -> bool:
+        """Whether who begins now will have ended when it is overdue."""
+        return at < self.sent_at + PATIENCE - LIFE
+
     def overdue(self, at: int) -> bool:
-        return at >= self.held_at + PATIENCE
+        return at >= self.sent_at + PATIENCE
 
     def expired(self, at: int) -> bool:
         return at >= self.held_at + EXPIRY
 
     def key(self, number: int) -> str:
         """Stripe's idempotency key of a step: a new attempt is a new key, for Stripe replays a stored 402 or 500."""
-        return f"{self.id}:{number}:{self.attempt}"
+        return f"{self.mark}:{number}:{self.attempt}"
 
 
 @dataclass(frozen=True, slots=True)

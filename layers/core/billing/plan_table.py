@@ -34,11 +34,13 @@ def in_force() -> dict[str, int]:
 
 def current(slug: str) -> Plan:
     """The version in force. One that is not remembered may be new: the record is asked once more."""
-    if slug not in in_force():
+    known = in_force()
+    if slug not in known:
         forget()
-    if slug not in in_force():
+        known = in_force()
+    if slug not in known:
         raise NotFound(f"no plan {slug}")
-    return version(slug, in_force()[slug])
+    return version(slug, known[slug])
 
 
 @cache

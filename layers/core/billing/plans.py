@@ -46,12 +46,12 @@ class Plan:
     metrics: dict[str, Metric] = field(default_factory=dict)
     price: str | None = None  # Stripe's price_...; None while the version is a draft
 
-    def total(self, seats: int) -> int:
-        """What a whole period costs: the base price up to the included seats, then so much a seat."""
-        return self.base_price_cents + max(0, seats - self.included_seats) * self.price_per_seat_cents
-
     def tiers(self) -> list[dict]:
-        """The same, as Stripe's graduated tiers (docs: Pricing models). A flat amount counts even for no seat."""
+        """
+        The base price up to the included seats, then so much a seat: as Stripe's graduated tiers.
+
+        Source: Stripe's docs, Pricing models. A flat amount counts even for no seat.
+        """
         beyond = {"up_to": "inf", "unit_amount": self.price_per_seat_cents}
         if not self.included_seats:
             return [beyond | {"flat_amount": self.base_price_cents}]

@@ -7,7 +7,7 @@ from billing.holds import Wish
 from billing.plans import Plan
 
 
-def change(ours: Customer, wish: Wish, change_id: str, plan: Plan, at: int) -> Draft:
+def change(ours: Customer, wish: Wish, mark: str, plan: Plan, at: int) -> Draft:
     """
     The steps of a change to a price and a quantity of seats, at the instant of its preview.
 
@@ -22,5 +22,5 @@ def change(ours: Customer, wish: Wish, change_id: str, plan: Plan, at: int) -> D
     proration = gateway.preview(theirs, repricing, at)
     owed = proration.net_cents > 0 and not trialing
     collect = resets or (owed and subscription.may_invoice(at))
-    steps = subscription.change_steps(change_id, repricing, collect)
+    steps = subscription.change_steps(mark, repricing, collect)
     return Draft(steps, proration, billed="now" if collect else "next_invoice")

@@ -20,6 +20,7 @@ class Proration:
     currency: str
     effective_at: int
     lines: list[Line] = field(default_factory=list)
+    waiting_cents: int = 0  # of earlier changes: it goes on the same invoice
 
     @property
     def credit_cents(self) -> int:
@@ -42,12 +43,6 @@ class Proration:
             "net_cents": self.net_cents,
             "effective_at": rfc3339(self.effective_at),
             "lines": [{"description": line.description, "amount_cents": line.amount_cents} for line in self.lines],
-            "description": self._description(),
+            "waiting_cents": self.waiting_cents,
+            "description": f"{self.charge_cents} charged less {self.credit_cents} credited ({self.currency})",
         }
-
-    def _description(self) -> str:
-        if self.net_cents > 0:
-            return f"{self.net_cents} {self.currency} cents more for the rest of the period"
-        if self.net_cents < 0:
-            return f"{-self.net_cents} {self.currency} cents credited on the next invoice"
-        return "nothing to pay for the rest of the period"

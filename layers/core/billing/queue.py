@@ -2,19 +2,23 @@
 
 import json
 import os
+import re
 from dataclasses import asdict
 from functools import cache
+from hashlib import sha256
 
 import boto3
+from botocore.config import Config
 
 from billing.webhooks import WebhookEvent
 
+PLAIN = re.compile(r"[A-Za-z0-9_-]{1,128}")  # what SQS takes as a group
 LONGEST = 900  # seconds that a message is hidden
 
 
 @cache
 def sqs():
-    return boto3.client("sqs")
+    return boto3.client("sqs", config=Config(connect_timeout=1, read_timeout=5))
 
 
 def send(event: WebhookEvent) -> None:
@@ -22,7 +26,7 @@ def send(event: WebhookEvent) -> None:
     sqs().send_message(
         QueueUrl=os.environ["WEBHOOK_QUEUE"],
         MessageBody=json.dumps(asdict(event)),
-        MessageGroupId=event.group,
+        MessageGroupId=event.group if PLAIN.fullmatch(event.group) else sha256(event.group.encode()).hexdigest(),
         MessageDeduplicationId=event.id,
     )
 

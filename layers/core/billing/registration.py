@@ -1,9 +1,26 @@
 """A Stripe customer for each of ours: made once, and on record, under its own name too, before anything is bought."""
 
 from billing import customer_table, gateway, records
-from billing.customers import Customer
+from billing.customers import Customer, Revision
 from billing.errors import Stale
-from billing.holds import EXPIRY
+from billing.holds import EXPIRY, digest
+
+
+def required(ours: Customer, at: int) -> str:
+    """The Stripe customer of ours. Stale once it has been made: the record has moved."""
+    if not ours.stripe_id:
+        ensure(ours.id, at)
+        raise Stale("the customer is registered by now")
+    return ours.stripe_id
+
+
+def has_card(ours: Customer, at: int) -> bool:
+    """Whether a payment method is on file. Stale if Stripe has deleted the customer: the next look makes another."""
+    theirs = gateway.customer(required(ours, at))
+    if theirs.deleted:
+        records.commit(ours, Revision(ours).deregistering(at))
+        raise Stale("Stripe has deleted the customer")
+    return theirs.payment_method is not None
 
 
 def ensure(id: str, at: int) -> Customer:
@@ -19,11 +36,12 @@ def ensure(id: str, at: int) -> Customer:
             return ours
         try:
             if not ours.registering_since:
-                begun = ours.begins_registration(at)
-                records.commit(ours, begun)
-                ours = begun.customer
+                revision = ours.begins_registration(at)
+                records.commit(ours, revision)
+                ours = revision.customer
             late = at >= (ours.registering_since or at) + EXPIRY
-            theirs = (gateway.registered(id) if late else None) or gateway.register(id, ours.registrations)
+            begun = digest(id, ours.created_at, ours.registrations)
+            theirs = (gateway.registered(id) if late else None) or gateway.register(id, begun)
             registered = ours.registered(theirs.id, at)
             records.commit(ours, registered)
             return registered.customer

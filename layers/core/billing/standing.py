@@ -34,10 +34,6 @@ def afresh(id: str, at: int) -> Standing:
     return _standing(customer, at)
 
 
-def forget() -> None:
-    _known.clear()
-
-
 def moved(before: Customer, after: Customer) -> list[dict]:
     """
     Writes that shut the totals that a caller on the old terms may still be counting into; to be made along with the

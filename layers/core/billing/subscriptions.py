@@ -26,7 +26,7 @@ MOST_A_MINUTE, MOST_A_DAY = (
 class Awaited:
     """A change of ours that Stripe keeps pending until its invoice is paid."""
 
-    change: str | None
+    change: str | None  # its mark
     price: str
     quantity: int
     invoice: str | None
@@ -53,14 +53,21 @@ class Theirs:
     trial_ends_at: int | None = None
     cancelled_at: int | None = None
     collection_paused: bool = False
-    change: str | None = None  # id of the last change of ours that took effect
+    change: str | None = None  # mark of the last change of ours that took effect
     awaited: Awaited | None = None
+    open_invoice: str | None = None  # its newest, if that is not paid
     client_secret: str | None = field(default=None, compare=False)  # to confirm a payment with; never kept on record
 
     @property
     def cancelling(self) -> bool:
-        """Stripe's own portal writes the date and leaves the flag alone."""
+        """At the end of the period, or at some later date."""
         return self.cancel_at_period_end or self.cancel_at is not None
+
+    @property
+    def ends_with_period(self) -> bool:
+        """Stripe's own portal writes the date and leaves the flag alone."""
+        dated = self.cancel_at is not None and self.cancel_at <= self.current_period_end
+        return self.cancel_at_period_end or dated
 
     @property
     def ended(self) -> bool:
@@ -76,8 +83,8 @@ class Theirs:
         """Whether something waits for its payment, and may have got it by now."""
         return self.status == "incomplete" or self.awaited is not None
 
-    def shows(self, change_id: str) -> bool:
-        return change_id == self.change or (self.awaited is not None and change_id == self.awaited.change)
+    def shows(self, mark: str) -> bool:
+        return mark == self.change or (self.awaited is not None and mark == self.awaited.change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +133,7 @@ class Subscription:
         theirs = self.theirs
         if self.known_status != theirs.status:
             raise NotChangeable(f"not while the subscription is {theirs.status}")
-        if theirs.cancelling and not immediately:
+        if theirs.ends_with_period and not immediately:
             return None
         return Wish("cancel", {"immediately": immediately or theirs.status == "incomplete"})
 
@@ -145,18 +152,24 @@ class Subscription:
         return Wish("withdraw", {"invoice": awaited.invoice})
 
     def void(self) -> list[Step]:
-        """A change that still waits for its payment gives way before another is made."""
-        awaited = self.theirs.awaited
-        return [Step("void_invoice", awaited.invoice)] if awaited and awaited.invoice else []
+        """
+        What waits for its payment gives way before another change is made: a change, or the first payment of all.
 
-    def cancel_steps(self, change_id: str, immediately: bool) -> list[Step]:
+        Stripe voids nothing that is paid, so nobody who has just paid is taken for one who has not.
+        """
+        theirs = self.theirs
+        unpaid = theirs.awaited.invoice if theirs.awaited else theirs.open_invoice if theirs.unpaid else None
+        return [Step("void_invoice", unpaid)] if unpaid else []
+
+    def cancel_steps(self, mark: str, immediately: bool, invoice_now: bool = False) -> list[Step]:
+        """`invoice_now`: what earlier changes have left for the next invoice is charged, for there will be none."""
         if immediately:
-            return [*self.void(), Step("cancel_subscription", self.theirs.id)]
-        return [*self.void(), self._update(change_id, {"cancel_at_period_end": True})]
+            return [*self.void(), Step("cancel_subscription", self.theirs.id, {"invoice_now": invoice_now})]
+        return [*self.void(), self._update(mark, {"cancel_at_period_end": True})]
 
-    def resume_steps(self, change_id: str) -> list[Step]:
+    def resume_steps(self, mark: str) -> list[Step]:
         ours = self.theirs.cancel_at_period_end
-        return [*self.void(), self._update(change_id, {"cancel_at_period_end": False} if ours else {"cancel_at": ""})]
+        return [*self.void(), self._update(mark, {"cancel_at_period_end": False} if ours else {"cancel_at": ""})]
 
     def repricing(self, price: str | None, quantity: int, at: int, resets: bool) -> dict:
         """
@@ -172,11 +185,11 @@ class Subscription:
             return shared | {"billing_cycle_anchor": {"type": "now"}}
         return shared | {"proration_date": min(max(at, theirs.current_period_start), theirs.current_period_end - 1)}
 
-    def change_steps(self, change_id: str, repricing: dict, collect: bool) -> list[Step]:
+    def change_steps(self, mark: str, repricing: dict, collect: bool) -> list[Step]:
         update = repricing | {"proration_behavior": "always_invoice" if collect else "create_prorations"}
         if collect:  # nothing is granted before it is paid
             update |= {"payment_behavior": "pending_if_incomplete"}
-        return [*self.void(), self._update(change_id, update)]
+        return [*self.void(), self._update(mark, update)]
 
     def may_invoice(self, at: int) -> bool:
         recent = [then for then in self.invoiced_at if then > at - 60]
@@ -210,7 +223,7 @@ class Subscription:
             "collection_paused": theirs.collection_paused,
             "current_period_start": rfc3339(theirs.current_period_start),
             "current_period_end": rfc3339(theirs.current_period_end),
-            "cancel_at_period_end": theirs.cancelling,
+            "cancel_at_period_end": theirs.ends_with_period,
             "cancel_at": rfc3339(theirs.cancel_at),
             "trial_ends_at": rfc3339(theirs.trial_ends_at),
             "cancelled_at": rfc3339(theirs.cancelled_at),
@@ -225,8 +238,8 @@ class Subscription:
             return None
         return {"status": "awaiting_payment", "seats": awaited.quantity, "expires_at": rfc3339(awaited.expires_at)}
 
-    def _update(self, change_id: str, params: dict) -> Step:
-        return Step("update_subscription", self.theirs.id, params | {"metadata": {"change_id": change_id}})
+    def _update(self, mark: str, params: dict) -> Step:
+        return Step("update_subscription", self.theirs.id, params | {"metadata": {"change_id": mark}})
 
     def _of_last_day(self, at: int) -> list[int]:
         return [then for then in self.invoiced_at if then > at - DAY]
