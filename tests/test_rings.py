@@ -8,7 +8,11 @@ import pytest
 RULES = {"errors", "plans", "periods", "proration", "holds", "subscriptions", "invoices", "customers"}
 RULES |= {"entitlements", "usage", "webhooks"}
 TABLES = {"plan_table", "customer_table", "usage_table", "webhook_table"}
-DOORS = {"api": {"aws_lambda_powertools"}, "gateway": {"stripe", "logging"}, "dynamodb": {"boto3", "botocore", "logging"}}
+DOORS = {
+    "api": {"aws_lambda_powertools"},
+    "gateway": {"stripe", "logging"},
+    "dynamodb": {"boto3", "botocore", "logging"},
+}
 DOORS |= {"queue": {"boto3", "botocore"}, "secrets": {"boto3", "botocore"}} | {table: set() for table in TABLES}
 SHARED_DOORS = {"secrets", "dynamodb"}
 PROCEDURES = {"records", "catalogue", "registration", "changes", "pricing", "sync", "standing", "metering"}

@@ -9,6 +9,9 @@ def test_what_was_read_before_and_has_not_changed_is_not_sent_again(api, subscri
     api("POST", "/subscription/cancel", {})
     changed = api("GET", "/subscription", headers={"if-none-match": first.headers["etag"]})
 
+    weak = api("GET", "/subscription", headers={"if-none-match": f'"x", W/{changed.headers["etag"]}'})
+
+    assert weak.status == 304
     assert (again.status, again.json, again.headers["etag"]) == (304, None, first.headers["etag"])
     assert (changed.status, changed.headers["etag"] != first.headers["etag"]) == (200, True)
 
@@ -53,11 +56,27 @@ def test_a_token_that_names_no_customer_is_refused(api, stripe, claims):
 
 @pytest.mark.parametrize(
     "claims",
-    [{"scope": "billing/service"}, {"scope": "openid billing/admin"}, {"scp": "[openid billing/service]"}],
+    [
+        {"scope": "billing/service"},
+        {"scope": "openid billing/admin"},
+        {"scp": "[openid billing/service]"},
+        {"scope": "[billing/service]"},
+    ],
     ids=str,
 )
 def test_a_token_with_a_scope_of_ours_is_refused_on_a_customers_own_route(api, subscribed, claims):
     assert api("GET", "/subscription", claims=claims).status == 403
+
+
+def test_what_takes_no_body_refuses_one_and_what_is_put_needs_one(api, subscribed):
+    for method, path, text in (
+        ("POST", "/subscription/resume", '{"rubbish'),
+        ("POST", "/subscription/resume", '{"a": 1}'),
+        ("DELETE", "/subscription/change", "x"),
+        ("PUT", "/customer", None),
+    ):
+        answer = api(method, path, text=text)
+        assert (answer.status, answer.json["fields"][0]["field"]) == (400, "body")
 
 
 def test_the_store_out_of_reach_is_a_503_with_its_time(api, plans):

@@ -96,6 +96,15 @@ def test_a_key_means_one_offer(api, stripe):
     assert (other.status, other.json["code"]) == (409, "idempotency_key_reused")
 
 
+def test_a_late_retry_is_told_its_version_and_sells_nothing_again(api, stripe):
+    assert api("PUT", "/plans/team", TEAM, key="k1").json["version"] == 1
+    assert api("PUT", "/plans/team", TEAM | {"base_price_cents": 9000}, key="k2").json["version"] == 2
+    again = api("PUT", "/plans/team", TEAM, key="k1")
+
+    assert (again.json["version"], again.json["base_price_cents"]) == (1, 2000)
+    assert api("GET", "/plans/team").json["base_price_cents"] == 9000
+
+
 def test_death_at_any_moment_and_a_retry_make_one_price(api, stripe, moments):
     class Death(BaseException): ...
 

@@ -6,7 +6,7 @@ import pytest
 
 import bury_webhook
 import process_webhook
-from billing import customer_table, dynamodb, queue
+from billing import customer_table, dynamodb, queue, secrets
 from billing.webhooks import envelope
 
 SEED = 20261123
@@ -115,6 +115,41 @@ def test_a_poisoned_event_does_not_cost_its_neighbours(process, stripe, subscrib
     assert process(batch([good, poisoned])) == ["m1"]
     assert (row(good["id"]), row("evt_poisoned")[:2]) == (["done", 0], ["retrying", 1])
     assert record().subscription.theirs.quantity == 9
+
+
+def test_an_outage_of_stripe_or_a_wrong_key_counts_against_no_event(process, stripe, subscribed, received):
+    (event,) = updated(seats(stripe, subscribed["id"], 9))
+    queue.send(envelope(event))
+    waiting = received()
+    stripe.fault("unreachable", method="GET", times=40)
+    for _ in range(6):
+        assert len(process(waiting)) == 1 and row(event["id"]) == []
+    stripe.faults.clear()
+    stripe.api_key = "sk_test_other"
+    assert len(process(waiting)) == 1 and row(event["id"]) == []
+    stripe.api_key = None
+    assert process(waiting) == [] and row(event["id"]) == ["done", 0]
+
+
+def test_a_rolled_key_is_used_within_a_minute(process, api, stripe, subscribed):
+    stripe.api_key = "sk_test_new"
+    rolled = {"api_key": "sk_test_new", "webhook_secrets": ["whsec_test"]}
+    secrets.manager().put_secret_value(SecretId="stripe", SecretString=json.dumps(rolled))
+    assert api("PUT", "/subscription/seats", {"quantity": 6}).json["code"] == "misconfigured"
+
+    secrets._stripe = None  # a minute later
+    assert api("PUT", "/subscription/seats", {"quantity": 6}).json["seats"] == 6
+
+
+def test_when_time_runs_out_the_rest_is_left_for_the_next_delivery(stripe, subscribed, received, context):
+    (event,) = updated(seats(stripe, subscribed["id"], 9))
+    queue.send(envelope(event))
+    waiting = received()
+    context.get_remaining_time_in_millis = lambda: 5_000
+    stripe.calls.clear()
+
+    failures = process_webhook.handler(waiting, context)["batchItemFailures"]
+    assert (len(failures), row(event["id"]), stripe.calls) == (1, [], [])
 
 
 def test_when_stripe_is_busy_the_event_waits_and_it_does_not_count(process, stripe, subscribed, received):
@@ -238,6 +273,27 @@ def test_a_second_live_subscription_made_elsewhere_is_recorded_beside_the_first(
     assert process(batch(events)) == []
     assert record().subscription.theirs.id == subscribed["id"]
     assert customer_table.aside("ada", second["id"]).theirs.quantity == 2
+
+
+@pytest.mark.parametrize("first", ["the old one ends", "the new one begins"])
+def test_when_the_live_one_ends_another_that_lives_takes_its_place_in_whatever_order(
+    process, api, stripe, subscribed, first
+):
+    theirs = stripe.subscriptions[subscribed["id"]]
+    known, price = set(stripe.events), theirs["items"]["data"][0]["price"]["id"]
+    params = {"customer": theirs["customer"], "items": {"0": {"price": price, "quantity": "2"}}}
+    params["default_payment_method"] = theirs["default_payment_method"]
+    _, second = stripe.handle("POST", "/v1/subscriptions", params)
+    begun = [stripe.events[id] for id in stripe.events if id not in known]
+    if first == "the new one begins":
+        process(batch(begun))
+    stripe.handle("DELETE", f"/v1/subscriptions/{subscribed['id']}")
+    ended = [event for event in stripe.events.values() if event["type"] == "customer.subscription.deleted"]
+    process(batch(ended))
+    process(batch(begun))
+
+    assert api("GET", "/subscription").json["id"] == second["id"]
+    assert customer_table.aside("ada", subscribed["id"]).theirs.status == "canceled"
 
 
 def test_a_subscription_made_in_the_dashboard_is_taken_over_if_there_is_none(process, api, plans, stripe):

@@ -17,21 +17,24 @@ def sell(offer: Plan, request: Request) -> Plan:
     """
     if not re.fullmatch(SLUG, offer.slug):
         raise Malformed("slug: small letters, digits, - and _", [{"field": "slug", "message": f"as {SLUG}"}])
-    if request.key:
-        plan_table.claim(offer.slug, request.key, request.fingerprint, request.at)
+    told = plan_table.claim(offer.slug, request.key, request.fingerprint, request.at) if request.key else None
+    if told:
+        return plan_table.version(offer.slug, told)
     for _ in range(records.TRIES):
         try:
-            return _sell(offer)
+            return _sell(offer, request)
         except Stale:
             continue
     raise Stale("the plan keeps moving")
 
 
-def _sell(offer: Plan) -> Plan:
+def _sell(offer: Plan, request: Request) -> Plan:
+    def along(plan: Plan) -> list[dict]:
+        return [plan_table.answered(plan, request.key, request.fingerprint, request.at)] if request.key else []
+
     before, last = plan_table.pointer(offer.slug), plan_table.latest(offer.slug)
     if before and (sold := plan_table.version(offer.slug, before["version"])).offers(offer):
-        if before["retired"]:
-            plan_table.publish(sold, before)
+        plan_table.publish(sold, before, along(sold))
         return sold
     if last and not last.price and last.offers(offer):
         draft = last
@@ -39,5 +42,5 @@ def _sell(offer: Plan) -> Plan:
         draft = replace(offer, version=last.version + 1 if last else 1)
         plan_table.add(draft)
     priced = replace(draft, price=gateway.publish(draft))
-    plan_table.publish(priced, before)
+    plan_table.publish(priced, before, along(priced))
     return priced

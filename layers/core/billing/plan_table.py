@@ -6,6 +6,7 @@ A version never changes once it has its price, so it is remembered for good; the
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cache
 
@@ -91,12 +92,20 @@ def pointer(slug: str) -> dict | None:
     return dynamodb.get(TABLE, pk="plans", sk=slug)
 
 
-def claim(slug: str, key: str, fingerprint: str, at: int) -> None:
-    """An Idempotency-Key means one thing for a day."""
-    item = {"pk": f"plan#{slug}", "sk": f"key#{key}", "fingerprint": fingerprint, "expires": at + DAY}
-    free = "attribute_not_exists(pk) OR fingerprint = :fingerprint OR expires < :at"
-    if dynamodb.transact([dynamodb.put(TABLE, item, free, fingerprint=fingerprint, at=at)]):
+def claim(slug: str, key: str, fingerprint: str, at: int) -> int | None:
+    """An Idempotency-Key means one offer for a day. Answers the version that it has led to, if it has."""
+    refused = dynamodb.transact([_claim(slug, key, fingerprint, at, None, "attribute_not_exists(pk) OR expires < :at")])
+    if not refused or not refused[0].item:
+        return None
+    stood = refused[0].item
+    if stood["fingerprint"] != fingerprint:
         raise KeyReused("this Idempotency-Key has been used for another plan")
+    return stood["version"]
+
+
+def answered(plan: Plan, key: str, fingerprint: str, at: int) -> dict:
+    """The write that says what a key has led to."""
+    return _claim(plan.slug, key, fingerprint, at, plan.version)
 
 
 def add(plan: Plan) -> None:
@@ -106,11 +115,11 @@ def add(plan: Plan) -> None:
         raise Stale(f"version {plan.version} of plan {plan.slug} has been taken")
 
 
-def publish(plan: Plan, before: dict | None) -> None:
+def publish(plan: Plan, before: dict | None, along: Sequence[dict] = ()) -> None:
     """The draft gets its price, and the pointer moves to it; Stale if that has moved from where it was `before`."""
     moved = {"pk": "plans", "sk": plan.slug, "version": plan.version, "retired": False}
     belongs = {"pk": f"price#{plan.price}", "sk": "plan", "slug": plan.slug, "version": plan.version}
-    _flip(moved, before, [dynamodb.put(TABLE, _key(plan) | asdict(plan)), dynamodb.put(TABLE, belongs)])
+    _flip(moved, before, [dynamodb.put(TABLE, _key(plan) | asdict(plan)), dynamodb.put(TABLE, belongs), *along])
 
 
 def retire(slug: str, before: dict) -> None:
@@ -131,6 +140,11 @@ def forget() -> None:
     """The catalogue in force is read anew."""
     global _catalogue
     _catalogue = (0.0, {})
+
+
+def _claim(slug: str, key: str, fingerprint: str, at: int, version: int | None, free: str | None = None) -> dict:
+    item = {"pk": f"plan#{slug}", "sk": f"key#{key}", "fingerprint": fingerprint, "version": version}
+    return dynamodb.put(TABLE, item | {"expires": at + DAY}, free, **({"at": at} if free else {}))
 
 
 def _key(plan: Plan) -> dict:

@@ -21,7 +21,9 @@ def refresh(events: Sequence[WebhookEvent], at: int) -> None:
         ids = {event.object_id: None for event in events if event.object_id and event.type.startswith("invoice.")}
         return revision.billing(tuple(gateway.invoice(id) for id in ids), at)
 
-    _record(events, fetch, at)
+    ours = _record(events, fetch, at)
+    if ours and ours.subscription and ours.subscription.theirs.ended:
+        changes.recover(ours, at)  # another one may live beside it
 
 
 def forget(events: Sequence[WebhookEvent], at: int) -> None:
@@ -42,7 +44,7 @@ def ignore(events: Sequence[WebhookEvent], at: int) -> None:
         dynamodb.transact([webhook_table.mark(event, "ignored")])
 
 
-def _record(events: Sequence[WebhookEvent], step: Callable[[Customer], Revision], at: int) -> None:
+def _record(events: Sequence[WebhookEvent], step: Callable[[Customer], Revision], at: int) -> Customer | None:
     """
     Ours is read first, then Stripe's, so an older answer never covers a newer one; then one transaction for the new
     state and the marks of all events. One that is marked already is dropped, and the rest is done again without it.
@@ -51,7 +53,8 @@ def _record(events: Sequence[WebhookEvent], step: Callable[[Customer], Revision]
     try:
         owner = customer_table.owner(events[0].customer or "nobody")
     except NotFound:
-        return ignore(events, at)
+        ignore(events, at)
+        return None
     left = list({event.id: event for event in events}.values())  # no transaction may name an item twice
     for _ in range(records.TRIES):
         before = customer_table.find(owner, at)
@@ -62,5 +65,5 @@ def _record(events: Sequence[WebhookEvent], step: Callable[[Customer], Revision]
             continue
         left = [event for place, event in enumerate(left) if place not in stood]
         if not stood or not left:
-            return
+            return before if stood else revision.customer
     raise Stale("the customer keeps moving")
