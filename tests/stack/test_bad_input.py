@@ -133,8 +133,9 @@ def test_a_rule_that_says_no_writes_nothing(ada, settle, nothing_happens):
 def test_when_stripe_fails_the_outcome_is_unknown_and_a_retry_is_safe(stack, someone, plans, settle, eventually, fault):
     ada, simulator = someone(), stack.simulator
     assert ada.ask("PUT", "/customer", {"name": "Ada"}).status == 200
-    simulator.fault(fault, method="POST", path="/v1/subscriptions$")
-    simulator.fault("unreachable", path="/v1/subscriptions$", times=1000)
+    simulator.fault(fault, method="POST", path="/v1/subscriptions$", times=3 if fault == "rate_limit" else 1)
+    if fault in ("unreachable", "timeout"):  # and so it does not answer the library's own retry
+        simulator.fault("unreachable", method="POST", path="/v1/subscriptions$")
     key = {"idempotency-key": "once"}
     first = ada.ask("POST", "/subscription", ORDER, key)
     settle()
@@ -142,14 +143,17 @@ def test_when_stripe_fails_the_outcome_is_unknown_and_a_retry_is_safe(stack, som
     simulator.faults.clear()
     retried = [ada.ask("POST", "/subscription", ORDER, key) for _ in range(3)]
 
-    assert (first.status, first.json["status"]) == (503, 503)
-    assert int(first.headers["retry-after"]) > 0
+    if fault == "failed_after":
+        assert (first.status, first.json["status"]) == (200, "active")  # it has been looked for, and found
+    else:
+        assert (first.status, first.json["status"]) == (503, 503)
+        assert int(first.headers["retry-after"]) > 0
     if fault in ("failed_after", "timeout"):
         assert held is None  # it had happened, and the webhook has said so
     else:
         assert held["wish"]["action"] == "subscribe"
     # A 500 is kept under its key: Stripe says it again, until the next attempt takes another key.
-    assert [each.status for each in retried] == ([503, 503, 200] if fault == "failed" else [200, 200, 200])
+    assert [each.status for each in retried] == ([503, 200, 200] if fault == "failed" else [200, 200, 200])
     assert (retried[-1].json["status"], retried[-1].json["seats"]) == ("active", 5)
     eventually(ada.ours, ada.theirs())  # which finds one subscription, or fails
     assert list(ada.theirs()["invoices"].values()) == ["paid"] and ada.record["pending"] is None

@@ -53,8 +53,8 @@ def endpoint(body=None, of_customer: bool = True):
         def handler(event, context):
             http = APIGatewayProxyEventV2(event)
             try:
-                given = [_read(body, http)] if body else _none(http)
                 customer = _customer(http) if of_customer else ""
+                given = [_read(body, http)] if body else _none(http)
                 fingerprint = digest(action.__module__, *(each.model_dump_json() for each in given))
                 path, query = http.path_parameters, http.query_string_parameters
                 request = Request(customer, _key(http), fingerprint, path, query, int(time.time()))
