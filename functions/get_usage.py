@@ -8,9 +8,9 @@ from billing.errors import Malformed, NotFound
 @endpoint()
 def handler(request: Request) -> dict:
     if unknown := request.query.keys() - {"metric"}:
-        raise _malformed(min(unknown), "no such parameter")
+        raise Malformed.of([(min(unknown), "no such parameter")])
     if not request.query.get("metric"):
-        raise _malformed("metric", "which metric?")
+        raise Malformed.of([("metric", "which metric?")])
     stands = standing.afresh(request.customer, request.at)
     measure = stands.measure(request.query["metric"])
     if not measure:
@@ -28,7 +28,3 @@ def handler(request: Request) -> dict:
         "enforcement": measure.metric.enforcement,
         "days": [{"date": date, "n": n, "sum": sum} for date, (n, sum) in days.items()],
     }
-
-
-def _malformed(field: str, message: str) -> Malformed:
-    return Malformed(f"{field}: {message}", [{"field": field, "message": message}])

@@ -22,9 +22,6 @@ def handler(request: Request, batch: Batch) -> dict:
     """An answer for each event; a request of which none can be read is refused as a whole."""
     answers = metering.record(batch.events, request.at)
     if all(answer.get("reason") in UNREADABLE for answer in answers):
-        fields = [
-            {"field": f"events.{place}.{answer['field']}".rstrip("."), "message": answer["detail"]}
-            for place, answer in enumerate(answers)
-        ]
-        raise Malformed("; ".join(f"{each['field']}: {each['message']}" for each in fields), fields)
+        named = [f"events.{place}.{answer['field']}".rstrip(".") for place, answer in enumerate(answers)]
+        raise Malformed.of(list(zip(named, (answer["detail"] for answer in answers), strict=True)))
     return {"events": answers}

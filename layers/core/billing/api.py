@@ -22,7 +22,7 @@ from billing.errors import (
     Unavailable,
     Undecided,
 )
-from billing.holds import digest
+from billing.holds import digest, nameable
 
 STATUS = {Malformed: 400, PaymentDeclined: 402, Forbidden: 403, NotFound: 404, Conflict: 409}
 STATUS |= {Rejected: 422, Unavailable: 503}
@@ -78,43 +78,34 @@ def _customer(http: APIGatewayProxyEventV2) -> str:
         if any(scope.startswith("billing/") for scope in scopes.replace("[", " ").replace("]", " ").split()):
             raise Forbidden("a service names its customer in the path")
         customer = claims.get(os.environ["CUSTOMER_CLAIM"], "")
-    if not _plain(customer):
+    if not nameable(customer):
         raise Forbidden("this names no customer: 1 to 255 printable ASCII characters")
     return customer
 
 
 def _key(http: APIGatewayProxyEventV2) -> str | None:
     key = http.headers.get("idempotency-key")
-    if key is not None and not _plain(key):
-        raise _malformed("Idempotency-Key", "1 to 255 printable ASCII characters")
+    if key is not None and not nameable(key):
+        raise Malformed.of([("Idempotency-Key", "1 to 255 printable ASCII characters")])
     return key
 
 
-def _plain(text: str) -> bool:
-    return text.isascii() and text.isprintable() and 1 <= len(text) <= 255
-
-
 def _read(body, http: APIGatewayProxyEventV2):
-    if len((http.body or "").encode()) > LARGEST:
-        raise _malformed("body", f"at most {LARGEST} bytes")
+    if len((http.body or "").encode(errors="replace")) > LARGEST:
+        raise Malformed.of([("body", f"at most {LARGEST} bytes")])
     if not http.body and http.http_method == "PUT":
-        raise _malformed("body", "is missing: what is put is put whole")
+        raise Malformed.of([("body", "is missing: what is put is put whole")])
     try:
         return body.model_validate_json(http.decoded_body if http.body else "{}")
     except ValueError as invalid:  # pydantic's own error is one, and so is text that is no UTF-8
         found = getattr(invalid, "errors", lambda: [{"loc": (), "msg": "not JSON in UTF-8"}])()
-        fields = [{"field": ".".join(map(str, each["loc"])) or "body", "message": each["msg"]} for each in found]
-        raise Malformed("; ".join(f"{each['field']}: {each['message']}" for each in fields), fields) from invalid
+        raise Malformed.of([(".".join(map(str, each["loc"])) or "body", each["msg"]) for each in found]) from invalid
 
 
 def _none(http: APIGatewayProxyEventV2) -> list:
     if (http.body or "").strip() not in ("", "{}"):
-        raise _malformed("body", "none is expected here")
+        raise Malformed.of([("body", "none is expected here")])
     return []
-
-
-def _malformed(field: str, message: str) -> Malformed:
-    return Malformed(f"{field}: {message}", [{"field": field, "message": message}])
 
 
 def _answer(status: int, content: dict, kind: str = "application/json", **headers) -> dict:

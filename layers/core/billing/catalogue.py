@@ -16,7 +16,7 @@ def sell(offer: Plan, request: Request) -> Plan:
     Whoever dies on the way leaves a draft, and the next one who wants the same goes on with it.
     """
     if not re.fullmatch(SLUG, offer.slug):
-        raise Malformed("slug: small letters, digits, - and _", [{"field": "slug", "message": f"as {SLUG}"}])
+        raise Malformed.of([("slug", f"as {SLUG}")])
     told = plan_table.claim(offer.slug, request.key, request.fingerprint, request.at) if request.key else None
     if told:
         return plan_table.version(offer.slug, told)

@@ -43,6 +43,12 @@ class Malformed(BillingError, code="malformed"):
         super().__init__(message)
         self.fields = list(fields)  # of {"field", "message"}
 
+    @classmethod
+    def of(cls, fields: Sequence[tuple[str, str]]) -> "Malformed":
+        """Of fields by name, each with what is wrong with it."""
+        said = [{"field": field, "message": message} for field, message in fields]
+        return cls("; ".join(f"{field}: {message}" for field, message in fields), said)
+
 
 class Forged(Malformed, code="forged"): ...
 

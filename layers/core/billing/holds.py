@@ -72,6 +72,11 @@ class Settled:
     answer: dict
 
 
+def nameable(text: object) -> bool:
+    """What may name a customer, a metric, or a wish (an Idempotency-Key): 1 to 255 printable ASCII characters."""
+    return isinstance(text, str) and text.isascii() and text.isprintable() and 1 <= len(text) <= 255
+
+
 def digest(*parts) -> str:
     """Callers' keys are theirs alone: two customers may send the same one, and Stripe's account is shared."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

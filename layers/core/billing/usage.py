@@ -10,6 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple
 
+from billing.holds import nameable
 from billing.periods import Period, day_of, period_of, rfc3339
 
 DAY = 86_400
@@ -104,7 +105,7 @@ def read(given: object, at: int) -> Event:
     if unknown := given.keys() - FIELDS:
         raise Unfit("unknown_field", min(unknown)[:100], "no such field")
     for name in ("customer_id", "metric_id", "idempotency_key"):
-        if not _plain(given.get(name)):
+        if not nameable(given.get(name)):
             raise Unfit("malformed", name, "1 to 255 printable ASCII characters")
     quantity = given.get("quantity")
     if type(quantity) is not int or not 1 <= quantity <= MOST:
@@ -204,7 +205,7 @@ def named(given: object) -> dict:
         return _named(given)
     said = given if isinstance(given, dict) else {}
     names = ("customer_id", "metric_id", "idempotency_key")
-    return {name: said.get(name) if _plain(said.get(name)) else None for name in names}
+    return {name: said.get(name) if nameable(said.get(name)) else None for name in names}
 
 
 def span(period: Period) -> dict:
@@ -222,10 +223,6 @@ def remaining(limit: int | None, used: int) -> int | None:
 
 def _named(event: Event) -> dict:
     return {"customer_id": event.customer, "metric_id": event.metric, "idempotency_key": event.key}
-
-
-def _plain(text: object) -> bool:
-    return isinstance(text, str) and text.isascii() and text.isprintable() and 1 <= len(text) <= 255
 
 
 def _small(metadata: object) -> bool:
