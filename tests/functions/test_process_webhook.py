@@ -141,6 +141,14 @@ def test_a_rolled_key_is_used_within_a_minute(process, api, stripe, subscribed):
     assert api("PUT", "/subscription/seats", {"quantity": 6}).json["seats"] == 6
 
 
+def test_a_message_that_cannot_be_hidden_is_delivered_again_all_the_same(process, stripe, subscribed):
+    (event,) = updated(seats(stripe, subscribed["id"], 9))
+    stripe.fault("unreachable", method="GET", times=2)
+
+    assert process(batch([event])) == ["m0"]  # of a receipt that is none
+    assert process(batch([event])) == [] and row(event["id"]) == ["done", 0]
+
+
 def test_when_time_runs_out_the_rest_is_left_for_the_next_delivery(stripe, subscribed, received, context):
     (event,) = updated(seats(stripe, subscribed["id"], 9))
     queue.send(envelope(event))

@@ -3,12 +3,14 @@
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from hashlib import sha256
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from billing.webhooks import WebhookEvent
 
@@ -36,10 +38,15 @@ def received(message: dict) -> WebhookEvent:
 
 
 def defer(message: dict, jitter: float) -> None:
-    """Hide a message in hand, and its group with it, for 2^deliveries seconds, a quarter of an hour at most."""
+    """
+    Hide a message in hand, and its group with it, for 2^deliveries seconds, a quarter of an hour at most.
+
+    One that cannot be hidden comes back all the same, when the queue's own time is up.
+    """
     deliveries = int(message["attributes"]["ApproximateReceiveCount"])
-    sqs().change_message_visibility(
-        QueueUrl=os.environ["WEBHOOK_QUEUE"],
-        ReceiptHandle=message["receiptHandle"],
-        VisibilityTimeout=int(min(2**deliveries, LONGEST) * jitter),
-    )
+    with suppress(BotoCoreError, ClientError):
+        sqs().change_message_visibility(
+            QueueUrl=os.environ["WEBHOOK_QUEUE"],
+            ReceiptHandle=message["receiptHandle"],
+            VisibilityTimeout=int(min(2**deliveries, LONGEST) * jitter),
+        )
