@@ -2,7 +2,7 @@ import pytest
 
 from billing import gateway, registration
 from billing.errors import Busy, Failed, NotFound, StripeRefused, Unavailable
-from billing.holds import EXPIRY
+from billing.holds import EXPIRY, Step
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,18 @@ def test_the_next_one_finds_what_a_dead_one_made(stripe, moments, later):
     assert [ours.stripe_id] == list(stripe.customers)
     asked = [call.path for call in stripe.calls if call.method == "GET"]
     assert asked == ([] if later == 60 else ["/v1/customers/search"])
+
+
+def test_what_someone_else_cancels_or_voids_at_the_same_moment_is_done(api, plans, stripe, moments):
+    unpaid = api("POST", "/subscription", {"plan_slug": "team"}).json["id"]
+    invoice = stripe.subscriptions[unpaid]["latest_invoice"]
+    paid = api("POST", "/subscription", {"plan_slug": "pro", "payment_method": "pm_card_visa"}, customer="bob").json[
+        "id"
+    ]
+
+    moments.once("before post", lambda: stripe.handle("POST", f"/v1/invoices/{invoice}/void"))
+    gateway.CALLS["void_invoice"].make(Step("void_invoice", invoice), {"idempotency_key": "v"})
+    moments.once("before delete", lambda: stripe.handle("DELETE", f"/v1/subscriptions/{paid}"))
+    gateway.CALLS["cancel_subscription"].make(Step("cancel_subscription", paid), {})
+
+    assert (stripe.invoices[invoice]["status"], stripe.subscriptions[paid]["status"]) == ("void", "canceled")
