@@ -70,9 +70,12 @@ def subscription(id: str) -> Theirs:
 
 
 def subscriptions(customer: str) -> list[Theirs]:
-    """The newest come first: what was made within the life of a hold is among a hundred."""
+    """The newest come first: what was made within the life of a hold is among a hundred. A deleted customer has none."""
     listed = {"customer": customer, "status": "all", "limit": 100, "expand": [f"data.{path}" for path in EXPAND]}
-    return [_theirs(each) for each in _ask(client().v1.subscriptions.list, listed).data]
+    try:
+        return [_theirs(each) for each in _ask(client().v1.subscriptions.list, listed).data]
+    except errors.NotFound:
+        return []
 
 
 def invoice(id: str) -> Invoice:
@@ -356,7 +359,7 @@ def _ask(call: Callable, *args):
         except stripe.IdempotencyError as spent:
             raise errors.KeySpent("Stripe holds other parameters under this key") from spent
         except stripe.InvalidRequestError as refused:
-            if refused.http_status == 404:
+            if refused.http_status == 404 or refused.code == "resource_missing":
                 raise errors.NotFound(f"Stripe knows no such {refused.param or 'thing'}") from refused
             what = " ".join(filter(None, (refused.code, refused.param))) or "no reason given"
             raise errors.StripeRefused(f"Stripe refused: {what}") from refused
