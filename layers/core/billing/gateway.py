@@ -70,7 +70,7 @@ def subscription(id: str) -> Theirs:
 
 
 def subscriptions(customer: str) -> list[Theirs]:
-    """The newest come first: what was made within the life of a hold is among a hundred. A deleted customer has none."""
+    """The newest first: what was made within the life of a hold is among a hundred. A deleted customer has none."""
     listed = {"customer": customer, "status": "all", "limit": 100, "expand": [f"data.{path}" for path in EXPAND]}
     try:
         return [_theirs(each) for each in _ask(client().v1.subscriptions.list, listed).data]
