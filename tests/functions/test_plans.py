@@ -80,6 +80,22 @@ def test_the_catalogue_lists_what_can_be_bought(api, plans):
     assert api("GET", "/plans/pro").status == 404
 
 
+def test_the_catalogue_is_remembered_for_a_minute_and_versions_for_good(api, plans, moments, monkeypatch):
+    now, heard = [1000.0], []
+    monkeypatch.setattr(plan_table.time, "monotonic", lambda: now[0])
+    plan_table.forget()
+    plan_table.version.cache_clear()
+    moments.append(heard.append)
+
+    def asked(seconds):
+        now[0] += seconds
+        heard.clear()
+        assert api("GET", "/plans/team").status == 200
+        return [moment.split()[1] for moment in heard if moment.startswith("before")]
+
+    assert [asked(0), asked(59), asked(1)] == [["Query", "GetItem"], [], ["Query"]]
+
+
 def test_a_retired_plan_is_sold_again_when_it_is_put_again(api, stripe):
     api("PUT", "/plans/team", TEAM)
     assert [api("DELETE", "/plans/team").json["retired"] for _ in range(2)] == [True, True]
