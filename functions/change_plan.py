@@ -25,6 +25,6 @@ def handler(request: Request, choice: Choice) -> dict:
         return ours.live().change(plan_table.current(choice.plan_slug), choice.quantity or ours.live().theirs.quantity)
 
     def draft(ours: Customer, wish: Wish, mark: str) -> changes.Draft:
-        return pricing.change(ours, wish, mark, plan_table.current(choice.plan_slug), request.at)
+        return pricing.change(ours, wish, mark, request.at)
 
     return changes.carry_out(request, decide, draft)

@@ -24,6 +24,6 @@ def handler(request: Request, wanted: Seats) -> dict:
         return ours.live().change(plan_table.of(ours.live()), wanted.quantity)
 
     def draft(ours: Customer, wish: Wish, mark: str) -> changes.Draft:
-        return pricing.change(ours, wish, mark, plan_table.of(ours.live()), request.at)
+        return pricing.change(ours, wish, mark, request.at)
 
     return changes.carry_out(request, decide, draft)

@@ -26,7 +26,7 @@ def handler(request: Request, order: Order) -> dict:
         return ours.subscribe(plan_table.current(order.plan_slug), order.quantity, order.payment_method)
 
     def draft(ours: Customer, wish: Wish, mark: str) -> changes.Draft:
-        on_file = registration.has_card(ours, request.at)
-        return changes.Draft(ours.subscribe_steps(plan_table.current(order.plan_slug), wish, mark, on_file))
+        on_file, plan = registration.has_card(ours, request.at), plan_table.priced(wish.terms["price"])
+        return changes.Draft(ours.subscribe_steps(plan, wish, mark, on_file))
 
     return changes.carry_out(request, decide, draft)

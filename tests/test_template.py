@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from billing import holds
+
 GET, QUERY, PUT, UPDATE = (f"dynamodb:{name}" for name in ("GetItem", "Query", "PutItem", "UpdateItem"))
 CHECK = "dynamodb:ConditionCheckItem"
 SECRET = {"StripeSecret": {"secretsmanager:GetSecretValue"}}
@@ -84,6 +86,11 @@ def test_what_needs_which_token(template, routes, functions):
             assert auth == {"AuthorizationScopes": ["billing/service"]}
         else:
             assert auth == {} and (action, f"/customers/{{id}}{path}") in wanted
+
+
+def test_a_hold_outlives_whoever_sends_it(template):
+    assert template["Globals"]["Function"]["Timeout"] == holds.LIFE
+    assert not [name for name, each in template["Resources"].items() if "Timeout" in each.get("Properties", {})]
 
 
 def test_the_queue_is_fifo_and_gives_a_batch_its_time(template):

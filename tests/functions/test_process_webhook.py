@@ -1,5 +1,6 @@
 import json
 from dataclasses import asdict
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -19,14 +20,9 @@ def process(context):
 
 def batch(events):
     """As the queue delivers them."""
+    (sample,) = json.loads(Path("events/sqs.json").read_text())["Records"]
     bodies = [json.dumps(asdict(envelope(event))) for event in events]
-    attributes = {"ApproximateReceiveCount": "1"}
-    return {
-        "Records": [
-            {"messageId": f"m{n}", "receiptHandle": f"r{n}", "body": body, "attributes": attributes}
-            for n, body in enumerate(bodies)
-        ]
-    }
+    return {"Records": [sample | {"messageId": f"m{n}", "body": body} for n, body in enumerate(bodies)]}
 
 
 def row(id):

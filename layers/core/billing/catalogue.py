@@ -34,7 +34,8 @@ def _sell(offer: Plan, request: Request) -> Plan:
 
     before, last = plan_table.pointer(offer.slug), plan_table.latest(offer.slug)
     if before and (sold := plan_table.version(offer.slug, before["version"])).offers(offer):
-        plan_table.publish(sold, before, along(sold))
+        if before["retired"] or request.key:
+            plan_table.publish(sold, before, along(sold))
         return sold
     if last and not last.price and last.offers(offer):
         draft = last

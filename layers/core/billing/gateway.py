@@ -227,12 +227,11 @@ def _see_customer(step: Step, mark: str) -> TheirCustomer | None:
 def _set_tax_id(step: Step, options: dict) -> None:
     """The one tax id of a customer; the look comes first, for Stripe takes the same one twice."""
     known = _ask(client().v1.customers.tax_ids.list, step.target).data
-    if not any((each.type, each.value) == (step.params.get("type"), step.params.get("value")) for each in known):
-        if step.params:
-            _ask(client().v1.customers.tax_ids.create, step.target, step.params, options)
-    for each in known:
-        if (each.type, each.value) != (step.params.get("type"), step.params.get("value")):
-            _ask(client().v1.customers.tax_ids.delete, step.target, each.id)
+    others = [each for each in known if {"type": each.type, "value": each.value} != step.params]
+    if step.params and len(others) == len(known):
+        _ask(client().v1.customers.tax_ids.create, step.target, step.params, options)
+    for each in others:
+        _ask(client().v1.customers.tax_ids.delete, step.target, each.id)
 
 
 CALLS = {

@@ -16,10 +16,8 @@ STATUSES = {"incomplete", "incomplete_expired", "trialing", "active", "past_due"
 ENDED = {"canceled", "incomplete_expired"}
 CHANGEABLE = {"trialing", "active"}
 
-MOST_A_MINUTE, MOST_A_DAY = (
-    8,
-    15,
-)  # invoices of one subscription; Stripe refuses the 11th and the 21st (docs: Rate limits)
+# Invoices of one subscription; Stripe refuses the 11th and the 21st (docs: Rate limits).
+MOST_A_MINUTE, MOST_A_DAY = 8, 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +128,13 @@ class Subscription:
 
     def cancel(self, immediately: bool) -> Wish | None:
         """A subscription that was never paid has no period to wait for: it is cancelled now."""
-        theirs = self.theirs
-        if self.known_status != theirs.status:
-            raise NotChangeable(f"not while the subscription is {theirs.status}")
+        theirs = self._known()
         if theirs.ends_with_period and not immediately:
             return None
         return Wish("cancel", {"immediately": immediately or theirs.status == "incomplete"})
 
     def resume(self) -> Wish:
-        theirs = self.theirs
-        if self.known_status != theirs.status:
-            raise NotChangeable(f"not while the subscription is {theirs.status}")
+        theirs = self._known()
         if not theirs.cancelling:
             raise NotCancelling("this subscription is not going to be cancelled")
         return Wish("resume")
@@ -237,6 +231,12 @@ class Subscription:
         if not awaited:
             return None
         return {"status": "awaiting_payment", "seats": awaited.quantity, "expires_at": rfc3339(awaited.expires_at)}
+
+    def _known(self) -> Theirs:
+        """An unknown status allows no change."""
+        if self.known_status != self.theirs.status:
+            raise NotChangeable(f"not while the subscription is {self.theirs.status}")
+        return self.theirs
 
     def _update(self, mark: str, params: dict) -> Step:
         return Step("update_subscription", self.theirs.id, params | {"metadata": {"change_id": mark}})
