@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil
 
 from billing.periods import rfc3339
 
@@ -46,3 +49,37 @@ class Proration:
             "waiting_cents": self.waiting_cents,
             "description": f"{self.charge_cents} charged less {self.credit_cents} credited ({self.currency})",
         }
+
+
+def prorate(old_cents: int | Fraction, new_cents: int | Fraction, start: int, end: int, at: int) -> list[Line]:
+    """
+    What a change at an instant of the period [start, end) comes to, of what the whole period costs before and after.
+
+    An estimate: Stripe's preview is the authority. First the credit for what is left of the old, then the charge for
+    what is left of the new, by the second, each rounded alone; a line of 0 is a line too. The net is their sum.
+    ValueError for an instant outside the period.
+    Source: Stripe's docs, Prorations; what of it is inferred says docs/proration.md.
+    """
+    if not start <= at < end:
+        raise ValueError(f"{at} is not in [{start}, {end})")
+
+    def share(total: int | Fraction) -> int:
+        exact = Fraction(total * (end - at), end - start)
+        return ceil(exact - Fraction(1, 2))  # the nearest; ties go down, as on every invoice of Stripe's on record
+
+    return [Line("Unused time", share(-old_cents)), Line("Remaining time", share(new_cents))]
+
+
+def discounted(
+    total_cents: int | Fraction, percent_off: float | Decimal | None = None, amount_off_cents: int | None = None
+) -> Fraction:
+    """
+    What a coupon leaves of a total, never less than nothing; exact, for only lines are rounded. ValueError for both.
+
+    Of several, one after the other: first those of the item, then those of the subscription.
+    Source: Stripe's docs, Prorations and discounts; Coupons; that nothing is rounded before the line is inferred.
+    """
+    if percent_off is not None and amount_off_cents is not None:
+        raise ValueError("a coupon takes off a percentage or an amount")
+    percent = Fraction(str(percent_off or 0))  # Stripe's SDK gives a float: as it is written is what was meant
+    return max(Fraction(0), total_cents * (1 - percent / 100) - (amount_off_cents or 0))
