@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from billing import catalogue
 from billing.api import Request, endpoint
-from billing.plans import MOST_METRICS, MOST_SEATS, SLUG, Metric, Plan
+from billing.plans import MOST_METRICS, MOST_SEATS, SLUG, Metric, Plan, chargeable
 
 Name = Annotated[str, Field(pattern=SLUG)]
 Cents = Annotated[int, Field(ge=0, le=10**12)]
@@ -36,6 +36,14 @@ class Offer(BaseModel):
     features: Annotated[list[Name], Field(max_length=200)] = []
     limits: Annotated[dict[Name, Count | None], Field(max_length=100, validate_default=True)] = {}
     metrics: Annotated[dict[Name, Counted], Field(max_length=MOST_METRICS)] = {}
+
+    @field_validator("base_price_cents", "price_per_seat_cents")
+    @classmethod
+    def _can_be_charged(cls, cents: int, read: ValidationInfo) -> int:
+        step = chargeable(read.data.get("currency", ""))  # absent: it could not be read, and is named itself
+        if cents % step:
+            raise ValueError(f"in this currency Stripe charges multiples of {step}")
+        return cents
 
     @field_validator("limits")
     @classmethod

@@ -96,6 +96,23 @@ def test_the_catalogue_is_remembered_for_a_minute_and_versions_for_good(api, pla
     assert [asked(0), asked(59), asked(1)] == [["Query", "GetItem"], [], ["Query"]]
 
 
+@pytest.mark.parametrize(
+    ("currency", "base", "seat"), [("kwd", 12_340, 1010), ("isk", 2000, 100), ("jpy", 1999, 501), ("huf", 1999, 501)]
+)
+def test_a_plan_is_sold_in_what_stripe_can_charge(api, stripe, currency, base, seat):
+    offer = TEAM | {"currency": currency, "base_price_cents": base, "price_per_seat_cents": seat}
+
+    assert api("PUT", "/plans/team", offer).status == 200
+    (price,) = stripe.prices.values()
+    assert price["currency"] == currency
+
+
+def test_of_a_currency_that_cannot_be_read_only_the_currency_is_said_to_be_wrong(api, stripe):
+    answer = api("PUT", "/plans/team", TEAM | {"currency": "KWD", "base_price_cents": 12_345})
+
+    assert (answer.status, [each["field"] for each in answer.json["fields"]]) == (400, ["currency"])
+
+
 def test_a_retired_plan_is_sold_again_when_it_is_put_again(api, stripe):
     api("PUT", "/plans/team", TEAM)
     assert [api("DELETE", "/plans/team").json["retired"] for _ in range(2)] == [True, True]
@@ -151,6 +168,9 @@ def test_death_at_any_moment_and_a_retry_make_one_price(api, stripe, moments):
         {"base_price_cents": -1},
         {"base_price_cents": 19.99},
         {"currency": "USD"},
+        {"base_price_cents": 12_345, "currency": "kwd"},
+        {"base_price_cents": 2050, "currency": "isk"},
+        {"price_per_seat_cents": 10, "currency": "ugx"},
         {"billing_interval": "week"},
         {"limits": {"max_api_calls": "many"}},
         {"metrics": {"api_calls": {"enforcement": "maybe"}}},

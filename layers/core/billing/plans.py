@@ -10,6 +10,14 @@ SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"  # of a plan, and of what it names: feature
 MOST_SEATS = 1_000_000
 MOST_METRICS = 15  # of a plan: a change of terms moves the totals of two plans in a transaction of a hundred writes
 
+# Three decimals of which the last is 0; two decimals that are 00 (Stripe's docs: Supported currencies).
+STEPS = {"bhd": 10, "jod": 10, "kwd": 10, "omr": 10, "tnd": 10, "isk": 100, "ugx": 100}
+
+
+def chargeable(currency: str) -> int:
+    """What every amount that Stripe can charge in a currency is a multiple of, in the currency's minor units."""
+    return STEPS.get(currency, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -56,6 +64,10 @@ class Plan:
         if not self.included_seats:
             return [beyond | {"flat_amount": self.base_price_cents}]
         return [{"up_to": self.included_seats, "flat_amount": self.base_price_cents, "unit_amount": 0}, beyond]
+
+    def total(self, seats: int) -> int:
+        """What a whole period of so many seats costs: the graduated total of the tiers."""
+        return self.base_price_cents + self.price_per_seat_cents * max(0, seats - self.included_seats)
 
     def seat(self, seats: int) -> None:
         if self.max_seats is not None and seats > self.max_seats:
