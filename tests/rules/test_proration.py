@@ -108,6 +108,14 @@ def test_each_line_is_the_nearest_whole_amount_and_a_tie_goes_down(change):
     assert credit <= 0 <= charge
 
 
+def test_of_a_large_amount_a_hair_more_than_half_a_unit_is_still_more_than_half():
+    year = 365 * DAY
+    total = 1000 * year + year // 2 - 1
+
+    assert Fraction(total * (year - 1), year) == 31_551_766_998 + HALF + Fraction(1, year)
+    assert amounts(total, total, 0, year, 1) == (-31_551_766_999, 31_551_766_999)
+
+
 @settings(derandomize=True)
 @given(CHANGES)
 def test_no_change_costs_nothing_and_where_half_a_unit_is_rounded_it_gives_one_back(change):
