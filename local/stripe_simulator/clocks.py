@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from local.stripe_simulator import subscriptions
+from local.stripe_simulator import schedules, subscriptions
 from local.stripe_simulator.account import Account, new_id
 from local.stripe_simulator.answers import Record, page
 from local.stripe_simulator.errors import invalid
@@ -12,7 +12,7 @@ from local.stripe_simulator.routes import route
 
 PATH = "/v1/test_helpers/test_clocks"
 KIND = "test_helpers.test_clock"
-DEPENDENTS = ("invoice", "invoiceitem", "subscription")
+DEPENDENTS = ("invoice", "invoiceitem", "subscription", "subscription_schedule")
 
 
 @route("POST", PATH, KIND, {"customer": text, "frozen_time": whole, "name": text})
@@ -48,6 +48,8 @@ def _attach(account: Account, customer: Record, clock: Record) -> None:
             record["test_clock"] = clock["id"]
     for subscription in account.of("subscription", customer["id"]):
         subscriptions.follow(account, subscription)
+    for schedule in account.of("subscription_schedule", customer["id"]):
+        schedules.follow(account, schedule)
     for invoice in account.of("invoice", customer["id"]):
         account.look_at(invoice, invoice["automatically_finalizes_at"])
         account.look_at(invoice, invoice["next_payment_attempt"])

@@ -1,6 +1,6 @@
 """What happens to a subscription by itself, as its time passes."""
 
-from local.stripe_simulator import changes, collection, invoices, subscriptions
+from local.stripe_simulator import changes, collection, invoices, scheduling, subscriptions
 from local.stripe_simulator.account import Account
 from local.stripe_simulator.answers import Record
 from local.stripe_simulator.periods import HOUR
@@ -8,6 +8,8 @@ from local.stripe_simulator.periods import HOUR
 
 def advance(account: Account, subscription: Record) -> None:
     """Whatever is due by now, first things first. Looking again finds nothing left to do."""
+    if subscription["schedule"]:
+        scheduling.advance(account, account.tables["subscription_schedule"][subscription["schedule"]])
     if subscription["status"] in subscriptions.ENDED:
         return
     now = account.now(subscription)

@@ -18,6 +18,7 @@ from local.stripe_simulator import (
     previews,
     renewals,
     routes,
+    scheduling,
     subscribing,
 )
 from local.stripe_simulator.account import API_VERSION, Account, Cause, Settings
@@ -27,7 +28,8 @@ from local.stripe_simulator.faults import Fault, Faults
 from local.stripe_simulator.idempotency import Keys
 from local.stripe_simulator.webhooks import Courier
 
-ROUTED = (catalogue, clocks, customers, events, invoicing, payments, previews, subscribing)  # each registers its routes
+# Each registers its routes.
+ROUTED = (catalogue, clocks, customers, events, invoicing, payments, previews, scheduling, subscribing)
 RETRY_DELAYS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
@@ -97,7 +99,9 @@ class Simulator:
         self._keys = Keys()
         self._courier = Courier(webhook_delays, webhook_timeout, webhook_workers)
         self._account = Account(now, settings or Settings(), self._tell)
-        self._account.looks.update(subscription=renewals.advance, invoice=collection.advance)
+        self._account.looks.update(
+            invoice=collection.advance, subscription=renewals.advance, subscription_schedule=scheduling.advance
+        )
         self.customers = self._table("customer")
         self.events = self._table("event")
         self.invoice_items = self._table("invoiceitem")
@@ -106,6 +110,7 @@ class Simulator:
         self.payment_methods = self._table("payment_method")
         self.prices = self._table("price")
         self.products = self._table("product")
+        self.subscription_schedules = self._table("subscription_schedule")
         self.subscriptions = self._table("subscription")
         self.test_clocks = self._table("test_helpers.test_clock")
         self.webhook_endpoints = self._table("webhook_endpoint")

@@ -45,6 +45,7 @@ UPDATE: dict[str, Shape] = SETTINGS | changes.SHAPE | {
     "pause_collection": clearable(PAUSE),
     "payment_behavior": choice(*BEHAVIORS, "pending_if_incomplete"),
 }  # fmt: skip
+CANCELLING = ("cancel_at", "cancel_at_period_end")
 CHANGES = ("billing_cycle_anchor", "items", "trial_end")
 HOLDABLE = (*CHANGES, "cancel_at_period_end", "metadata", "payment_behavior", "proration_behavior", "proration_date")
 
@@ -173,8 +174,14 @@ def list_all(account: Account, params: dict[str, Any]) -> Record:
 @route("POST", "/v1/subscriptions/{subscription}", "subscription", UPDATE)
 def update(account: Account, id: str, params: dict[str, Any]) -> Record:
     subscription = account.get("subscription", id)
-    customer = account.tables["customer"][subscription["customer"]]
     _refuse_by_status(subscription, params)
+    _refuse_scheduled(subscription, params)
+    return change(account, subscription, params)
+
+
+def change(account: Account, subscription: Record, params: dict[str, Any]) -> Record:
+    """Make it so, by whoever may: a caller, or the phase of a schedule."""
+    customer = account.tables["customer"][subscription["customer"]]
     behavior = params.get("payment_behavior", "allow_incomplete")
     holds, automatic = behavior == "pending_if_incomplete", subscription["collection_method"] == "charge_automatically"
     if holds and not automatic:
@@ -231,6 +238,18 @@ def _refuse_by_status(subscription: Record, params: dict[str, Any]) -> None:
         status = subscription["status"]
         raise invalid(
             f"This subscription is {status}: only {', '.join(sorted(allowed or ()))} can be updated.", refused[0]
+        )
+
+
+def _refuse_scheduled(subscription: Record, params: dict[str, Any]) -> None:
+    """Stricter than Stripe, which lets some of these pass and changes the schedule with them."""
+    refused = sorted(set(params) & {*CHANGES, *CANCELLING, "discounts", "pause_collection"})
+    if subscription["schedule"] and refused:
+        what = "any cancelation behavior" if refused[0] in CANCELLING else f"`{refused[0]}`"
+        raise invalid(
+            f"The subscription is managed by the subscription schedule `{subscription['schedule']}`, and updating "
+            f"{what} directly is not allowed. Please update the schedule instead.",
+            refused[0],
         )
 
 

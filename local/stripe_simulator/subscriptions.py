@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from local.stripe_simulator import schedules
 from local.stripe_simulator.account import Account, new_id
 from local.stripe_simulator.answers import Record, listed
 from local.stripe_simulator.errors import invalid
@@ -200,6 +201,7 @@ def end(
             subscription["cancellation_details"]["reason"] = reason
         account.emit("customer.subscription.deleted", subscription)
     account.books[subscription["id"]].held = None
+    schedules.end_with(account, subscription, aborted=reason == "payment_failed")
     for invoice in account.of("invoice", subscription["customer"]):
         mine = (invoice["parent"] or {}).get("subscription_details", {}).get("subscription") == subscription["id"]
         if mine and invoice["status"] in ("draft", "open"):

@@ -26,6 +26,7 @@ CLASSES = {
     "setup_intent": stripe.SetupIntent,
     "subscription": stripe.Subscription,
     "subscription_item": stripe.SubscriptionItem,
+    "subscription_schedule": stripe.SubscriptionSchedule,
     "tax_id": stripe.TaxId,
     "test_helpers.test_clock": stripe.test_helpers.TestClock,
     "webhook_endpoint": stripe.WebhookEndpoint,
@@ -126,6 +127,31 @@ class Journey:
 FULL = ("latest_invoice.confirmation_secret", "latest_invoice.payments", "customer")
 
 
+def schedule(call):
+    """A subscription whose card, price and interval change in its next phase."""
+    eve = call("POST", "customers", payment_method="pm_card_visa", email="eve@example.com")["id"]
+    card = call("GET", "payment_methods", customer=eve)["data"][0]["id"]
+    terms = {"currency": "usd", "product": "prod_1", "unit_amount": 1000}
+    monthly = call("POST", "prices", **terms, recurring={"interval": "month"})["id"]
+    yearly = call("POST", "prices", **terms, recurring={"interval": "year"})["id"]
+    items = [{"price": monthly, "metadata": {"of": "plan"}}]
+    sub = call("POST", "subscriptions", customer=eve, items=items, default_payment_method=card)["id"]
+    made = call("POST", "subscription_schedules", "subscription", "customer", from_subscription=sub)
+    first = {name: made["phases"][0][name] for name in ("start_date", "end_date")} | {"items": [{"price": monthly}]}
+    second = {
+        "automatic_tax": {"enabled": False}, "billing_cycle_anchor": "phase_start", "default_payment_method": card,
+        "duration": {"interval": "year"}, "items": [{"price": yearly}], "metadata": {"change_id": "d"},
+    }  # fmt: skip
+    path = f"subscription_schedules/{made['id']}"
+    call("POST", path, "phases.items.price", phases=[first, second], metadata={"change_id": "c"})
+    call("GET", "subscriptions", "data.schedule.phases.items", expect=400)
+    call("GET", "subscriptions", "data.schedule", customer=eve)
+    call("POST", f"{path}/release")
+    call("GET", "subscription_schedules", "data.default_settings.default_payment_method", customer=eve)
+    again = call("POST", "subscription_schedules", from_subscription=sub)["id"]
+    call("POST", f"subscription_schedules/{again}/cancel", "subscription.customer")
+
+
 @pytest.fixture(scope="module")
 def journey():
     """Every kind of object, in every state that changes its fields."""
@@ -202,6 +228,7 @@ def journey():
     call("POST", f"invoices/{one['id']}/pay", "payments.data.invoice", paid_out_of_band=True)
     call("GET", "invoice_payments", "data.payment.payment_intent", invoice=one["id"])
     call("GET", "customers/search", query="name:'Bob'")
+    schedule(call)
     for kind in ("webhook_endpoints", "prices", "products", "test_helpers/test_clocks", f"customers/{ada}/tax_ids"):
         call("GET", kind)
     call("GET", "payment_methods", customer=ada)
