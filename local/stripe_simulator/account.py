@@ -13,7 +13,10 @@ from local.stripe_simulator.answers import Record, expanded, shown
 from local.stripe_simulator.errors import missing
 
 PREFIXES = {
+    "charge": "ch",
+    "credit_note": "cn",
     "customer": "cus",
+    "customer_balance_transaction": "cbtxn",
     "event": "evt",
     "invoice": "in",
     "invoice_payment": "inpay",
@@ -23,6 +26,7 @@ PREFIXES = {
     "payment_method": "pm",
     "price": "price",
     "product": "prod",
+    "refund": "re",
     "setup_intent": "seti",
     "subscription": "sub",
     "subscription_item": "si",

@@ -13,7 +13,15 @@ ASKED_FOR = {"invoice": ("payments", "confirmation_secret"), "webhook_endpoint":
 NULL_UNLESS_ASKED = {"price": ("tiers",), "plan": ("tiers",)}
 NESTED = (dict, list)
 LINKS: dict[str, dict[str, str | None]] = {
+    "charge": {"customer": "customer", "payment_intent": "payment_intent"},
+    "credit_note": {
+        "customer": "customer",
+        "customer_balance_transaction": "customer_balance_transaction",
+        "invoice": "invoice",
+        "refunds.refund": "refund",
+    },
     "customer": {"invoice_settings.default_payment_method": "payment_method", "test_clock": "test_helpers.test_clock"},
+    "customer_balance_transaction": {"credit_note": "credit_note", "customer": "customer", "invoice": "invoice"},
     "event": {},
     "invoice": {
         "confirmation_secret": None,
@@ -28,11 +36,12 @@ LINKS: dict[str, dict[str, str | None]] = {
     "invoice_payment": {"invoice": "invoice", "payment.payment_intent": "payment_intent"},
     "invoiceitem": {"customer": "customer", "invoice": "invoice", "pricing.price_details.price": "price"},
     "line_item": {"pricing.price_details.price": "price", "subscription": "subscription"},
-    "payment_intent": {"customer": "customer", "payment_method": "payment_method"},
+    "payment_intent": {"customer": "customer", "latest_charge": "charge", "payment_method": "payment_method"},
     "payment_method": {"customer": "customer"},
     "plan": {"product": "product", "tiers": None},
     "price": {"product": "product", "tiers": None},
     "product": {"default_price": "price"},
+    "refund": {"charge": "charge", "customer": "customer", "payment_intent": "payment_intent"},
     "setup_intent": {"customer": "customer", "payment_method": "payment_method"},
     "subscription": {
         "customer": "customer",

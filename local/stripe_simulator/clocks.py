@@ -14,6 +14,17 @@ PATH = "/v1/test_helpers/test_clocks"
 KIND = "test_helpers.test_clock"
 DEPENDENTS = ("invoice", "invoiceitem", "subscription", "subscription_schedule")
 
+OTHERS = (
+    "charge",
+    "credit_note",
+    "customer_balance_transaction",
+    "payment_intent",
+    "payment_method",
+    "refund",
+    "setup_intent",
+    "tax_id",
+)
+
 
 @route("POST", PATH, KIND, {"customer": text, "frozen_time": whole, "name": text})
 def create(account: Account, params: dict[str, Any]) -> Record:
@@ -101,7 +112,7 @@ def delete(account: Account, id: str, params: dict[str, Any]) -> Record:
     """With its customers and all that hangs on them."""
     clock = account.get(KIND, id, "test_clock")
     gone = {customer["id"] for customer in account.all("customer") if customer["test_clock"] == id}
-    for kind in (*DEPENDENTS, "payment_intent", "payment_method", "setup_intent", "tax_id"):
+    for kind in (*DEPENDENTS, *OTHERS):
         for record in [one for customer in gone for one in account.of(kind, customer)]:
             account.remove(record)
     for customer in gone:

@@ -1,6 +1,6 @@
 """Money in: charging invoices, settling, voiding and giving them up, and what that means for the subscription."""
 
-from local.stripe_simulator import changes, invoices, payments, subscriptions
+from local.stripe_simulator import balances, changes, invoices, payments, subscriptions
 from local.stripe_simulator.account import Account
 from local.stripe_simulator.answers import Record
 from local.stripe_simulator.errors import Refused, invalid
@@ -141,8 +141,7 @@ def void(account: Account, invoice: Record) -> None:
     _close(account, invoice, "void", "voided_at", "void_invoice")
     given = invoice["starting_balance"] - invoice["ending_balance"]
     if given:
-        with account.changing(customer):
-            customer["balance"] += given
+        balances.book(account, customer, given, "unapplied_from_invoice", invoice=invoice["id"])
     account.emit("invoice.voided", invoice)
     _delinquent(account, customer)
     subscription = invoices.subscription_of(account, invoice)

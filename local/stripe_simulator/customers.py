@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from local.stripe_simulator import payments, subscriptions
+from local.stripe_simulator import balances, payments, subscriptions
 from local.stripe_simulator.account import Account, new_id
 from local.stripe_simulator.answers import Record, page
 from local.stripe_simulator.errors import invalid, missing
@@ -106,7 +106,10 @@ def _write(account: Account, customer: Record, params: dict[str, Any]) -> None:
         if name in params:
             old = customer[name] or dict.fromkeys(shape)
             customer[name] = {**old, **params[name]} if params[name] else None
-    customer.update({name: params[name] for name in ("balance", "preferred_locales") if name in params})
+    if "preferred_locales" in params:
+        customer["preferred_locales"] = params["preferred_locales"]
+    if params.get("balance", customer["balance"]) != customer["balance"]:
+        balances.note(account, customer, params["balance"] - customer["balance"], "adjustment")
     if "tax_exempt" in params:
         customer["tax_exempt"] = params["tax_exempt"] or "none"
     if "metadata" in params:

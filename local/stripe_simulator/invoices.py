@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from local.stripe_simulator import payments
+from local.stripe_simulator import balances, payments
 from local.stripe_simulator.account import Account, new_id
 from local.stripe_simulator.answers import Record, listed
 from local.stripe_simulator.errors import invalid
@@ -340,8 +340,8 @@ def finalize(account: Account, invoice: Record, credits: bool = True) -> None:
     )
     invoice["status_transitions"]["finalized_at"] = now
     if end != start:
-        with account.changing(customer):
-            customer["balance"] = end
+        kind = "applied_to_invoice" if abs(end) < abs(start) else "invoice_too_small"
+        balances.book(account, customer, end - start, kind, invoice=invoice["id"])
     if amount:
         request_payment(account, invoice, customer)
     account.emit("invoice.finalized", invoice)

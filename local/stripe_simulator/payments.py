@@ -229,9 +229,44 @@ def charge(account: Account, intent: Record, method: Record, authenticated: bool
         intent.update(status="requires_payment_method", last_payment_error=refusal.body["error"])
         account.emit("payment_intent.payment_failed", intent)
         return refusal
-    intent.update(status="succeeded", amount_received=intent["amount"])
+    charged = account.add(_charge(account, intent, method))
+    intent.update(status="succeeded", amount_received=intent["amount"], latest_charge=charged["id"])
     account.emit("payment_intent.succeeded", intent)
     return None
+
+
+def _charge(account: Account, intent: Record, method: Record) -> Record:
+    amount = intent["amount"]
+    return {
+        "id": new_id("charge"),
+        "object": "charge",
+        "amount": amount,
+        "amount_captured": amount,
+        "amount_refunded": 0,
+        "balance_transaction": None,
+        "billing_details": dict(method["billing_details"]),
+        "captured": True,
+        "created": account.now(intent),
+        "currency": intent["currency"],
+        "customer": intent["customer"],
+        "description": intent["description"],
+        "disputed": False,
+        "failure_code": None,
+        "failure_message": None,
+        "livemode": False,
+        "metadata": {},
+        "paid": True,
+        "payment_intent": intent["id"],
+        "payment_method": method["id"],
+        "receipt_url": None,
+        "refunded": False,
+        "status": "succeeded",
+    }
+
+
+@route("GET", "/v1/charges/{charge}", "charge")
+def retrieve_charge(account: Account, id: str, params: dict[str, Any]) -> Record:
+    return account.get("charge", id)
 
 
 def would_refuse(account: Account, method: Record | None) -> Refused | None:

@@ -8,14 +8,17 @@ from typing import Any
 from uuid import uuid4
 
 from local.stripe_simulator import (
+    balances,
     catalogue,
     clocks,
     collection,
+    credit_notes,
     customers,
     events,
     invoicing,
     payments,
     previews,
+    refunds,
     renewals,
     routes,
     scheduling,
@@ -29,7 +32,20 @@ from local.stripe_simulator.idempotency import Keys
 from local.stripe_simulator.webhooks import Courier
 
 # Each registers its routes.
-ROUTED = (catalogue, clocks, customers, events, invoicing, payments, previews, scheduling, subscribing)
+ROUTED = (
+    balances,
+    catalogue,
+    clocks,
+    credit_notes,
+    customers,
+    events,
+    invoicing,
+    payments,
+    previews,
+    refunds,
+    scheduling,
+    subscribing,
+)
 RETRY_DELAYS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
@@ -102,6 +118,8 @@ class Simulator:
         self._account.looks.update(
             invoice=collection.advance, subscription=renewals.advance, subscription_schedule=scheduling.advance
         )
+        self.charges = self._table("charge")
+        self.credit_notes = self._table("credit_note")
         self.customers = self._table("customer")
         self.events = self._table("event")
         self.invoice_items = self._table("invoiceitem")
@@ -110,6 +128,7 @@ class Simulator:
         self.payment_methods = self._table("payment_method")
         self.prices = self._table("price")
         self.products = self._table("product")
+        self.refunds = self._table("refund")
         self.subscription_schedules = self._table("subscription_schedule")
         self.subscriptions = self._table("subscription")
         self.test_clocks = self._table("test_helpers.test_clock")

@@ -12,7 +12,10 @@ from local.stripe_simulator import Simulator
 
 START = 1_800_000_000
 CLASSES = {
+    "charge": stripe.Charge,
+    "credit_note": stripe.CreditNote,
     "customer": stripe.Customer,
+    "customer_balance_transaction": stripe.CustomerBalanceTransaction,
     "event": stripe.Event,
     "invoice": stripe.Invoice,
     "invoice_payment": stripe.InvoicePayment,
@@ -23,6 +26,7 @@ CLASSES = {
     "plan": stripe.Plan,
     "price": stripe.Price,
     "product": stripe.Product,
+    "refund": stripe.Refund,
     "setup_intent": stripe.SetupIntent,
     "subscription": stripe.Subscription,
     "subscription_item": stripe.SubscriptionItem,
@@ -31,7 +35,12 @@ CLASSES = {
     "test_helpers.test_clock": stripe.test_helpers.TestClock,
     "webhook_endpoint": stripe.WebhookEndpoint,
 }
-ELSEWHERE = {"TestClock": stripe.test_helpers.TestClock, "CardResource": stripe.Card}
+ELSEWHERE = {
+    "CardResource": stripe.Card,
+    "RefundResource": stripe.Refund,
+    "Session": stripe.checkout.Session,
+    "TestClock": stripe.test_helpers.TestClock,
+}
 
 
 def wrong(value: Any, declared: Any, path: str) -> list[str]:
@@ -152,6 +161,23 @@ def schedule(call):
     call("POST", f"subscription_schedules/{again}/cancel", "subscription.customer")
 
 
+def credit(call):
+    """A paid invoice of which one part goes back to the card, another to the balance."""
+    zoe = call("POST", "customers", payment_method="pm_card_visa", balance=-20)["id"]
+    card = call("GET", "payment_methods", customer=zoe)["data"][0]["id"]
+    item = call("POST", "invoiceitems", "customer", customer=zoe, amount=900, currency="usd")
+    bill: Any = {"customer": zoe, "pending_invoice_items_behavior": "include", "default_payment_method": card}
+    invoice = call("POST", "invoices", **bill)["id"]
+    call("POST", f"invoices/{invoice}/pay", "payments.data.payment.payment_intent")
+    call(
+        "POST", "credit_notes", "customer", "invoice", "customer_balance_transaction", "refunds.refund",
+        invoice=invoice, amount=item["amount"] - 20, credit_amount=80, refund_amount=800, reason="duplicate",
+    )  # fmt: skip
+    call("GET", "credit_notes", "data.refunds.refund.charge")
+    call("GET", "refunds", "data.charge.payment_intent.latest_charge", "data.customer")
+    call("GET", f"customers/{zoe}/balance_transactions", "data.customer", "data.credit_note", "data.invoice")
+
+
 @pytest.fixture(scope="module")
 def journey():
     """Every kind of object, in every state that changes its fields."""
@@ -228,6 +254,7 @@ def journey():
     call("POST", f"invoices/{one['id']}/pay", "payments.data.invoice", paid_out_of_band=True)
     call("GET", "invoice_payments", "data.payment.payment_intent", invoice=one["id"])
     call("GET", "customers/search", query="name:'Bob'")
+    credit(call)
     schedule(call)
     for kind in ("webhook_endpoints", "prices", "products", "test_helpers/test_clocks", f"customers/{ada}/tax_ids"):
         call("GET", kind)
