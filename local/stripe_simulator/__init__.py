@@ -8,12 +8,14 @@ A Stripe for development and tests: speaks the HTTP form API, version 2026-10-28
 `Simulator` is the account and may be used without HTTP (`handle`); `serve` is the door to it. It knows nothing of
 the code that it is there to test.
 
-It leaves out, and refuses where a call asks for it: discounts, meters, Checkout, the portal, quotes, `classic` billing,
-backdated or anchored creation, `subscriptions.pause`, subscription items as calls of their own, several payments of one
-invoice; schedules that are not made from a subscription, that move a trial, or that start with a cancellation or an
-update pending; lines of credit notes, credit notes out of band. It takes and ignores: `automatic_tax` (no tax is computed). It does not do by
-itself: `invoice.upcoming`, the proration of a `cancel_at` within a period, the limits on invoices per subscription, the
-expiry of an unpaid resumption, the wait for an acknowledged `invoice.created`.
+It leaves out, and refuses where a call asks for it:
+- meters, discounts, quotes, `classic` billing, backdated or anchored creation, `subscriptions.pause`, items
+  as calls of their own, several payments of one invoice;
+- schedules that are not made from a subscription, that move a trial, or that start with a cancellation or an update
+  pending; credit notes by line or out of band; Checkout but for a subscription of a known customer; the portal.
+It takes and ignores: `automatic_tax` (no tax is computed).
+It does not do by itself: `invoice.upcoming`, the proration of a `cancel_at` within a period, the limits on invoices per
+subscription, the expiry of an unpaid resumption, the wait for an acknowledged `invoice.created`.
 """
 
 from local.stripe_simulator.account import Settings

@@ -13,7 +13,10 @@ from local.stripe_simulator.answers import Record, expanded, shown
 from local.stripe_simulator.errors import missing
 
 PREFIXES = {
+    "billing_portal.configuration": "bpc",
+    "billing_portal.session": "bps",
     "charge": "ch",
+    "checkout.session": "cs_test",
     "credit_note": "cn",
     "customer": "cus",
     "customer_balance_transaction": "cbtxn",
@@ -21,6 +24,7 @@ PREFIXES = {
     "invoice": "in",
     "invoice_payment": "inpay",
     "invoiceitem": "ii",
+    "item": "li",
     "line_item": "il",
     "payment_intent": "pi",
     "payment_method": "pm",
@@ -60,7 +64,7 @@ class Account:
     told: Callable[[Record], None] = lambda event: None
     cause: Cause = field(default_factory=Cause)
     tables: dict[str, dict[str, Record]] = field(default_factory=lambda: defaultdict(dict))
-    books: dict[str, Any] = field(default_factory=dict)  # by subscription: what Stripe knows and does not show
+    books: dict[str, Any] = field(default_factory=dict)  # what Stripe knows of a record and does not show
     cards: dict[str, Any] = field(default_factory=dict)  # by payment method: how it behaves
     looks: dict[str, Callable[["Account", Record], None]] = field(default_factory=dict)
     _owned: dict[tuple[str, str | None], dict[str, Record]] = field(default_factory=lambda: defaultdict(dict))

@@ -9,11 +9,24 @@ from local.stripe_simulator.forms import inside
 type Record = dict[str, Any]
 type Lookup = Callable[[str, str], Record]
 
-ASKED_FOR = {"invoice": ("payments", "confirmation_secret"), "webhook_endpoint": ("secret",)}
+ASKED_FOR = {
+    "checkout.session": ("line_items",),
+    "invoice": ("payments", "confirmation_secret"),
+    "webhook_endpoint": ("secret",),
+}
 NULL_UNLESS_ASKED = {"price": ("tiers",), "plan": ("tiers",)}
 NESTED = (dict, list)
 LINKS: dict[str, dict[str, str | None]] = {
+    "billing_portal.configuration": {},
+    "billing_portal.session": {"configuration": "billing_portal.configuration"},
     "charge": {"customer": "customer", "payment_intent": "payment_intent"},
+    "checkout.session": {
+        "customer": "customer",
+        "invoice": "invoice",
+        "line_items": None,
+        "line_items.data": "item",
+        "subscription": "subscription",
+    },
     "credit_note": {
         "customer": "customer",
         "customer_balance_transaction": "customer_balance_transaction",
@@ -35,6 +48,7 @@ LINKS: dict[str, dict[str, str | None]] = {
     },
     "invoice_payment": {"invoice": "invoice", "payment.payment_intent": "payment_intent"},
     "invoiceitem": {"customer": "customer", "invoice": "invoice", "pricing.price_details.price": "price"},
+    "item": {"price": "price"},
     "line_item": {"pricing.price_details.price": "price", "subscription": "subscription"},
     "payment_intent": {"customer": "customer", "latest_charge": "charge", "payment_method": "payment_method"},
     "payment_method": {"customer": "customer"},

@@ -16,6 +16,7 @@ DEPENDENTS = ("invoice", "invoiceitem", "subscription", "subscription_schedule")
 
 OTHERS = (
     "charge",
+    "checkout.session",
     "credit_note",
     "customer_balance_transaction",
     "payment_intent",
@@ -61,6 +62,8 @@ def _attach(account: Account, customer: Record, clock: Record) -> None:
         subscriptions.follow(account, subscription)
     for schedule in account.of("subscription_schedule", customer["id"]):
         schedules.follow(account, schedule)
+    for session in account.of("checkout.session", customer["id"]):
+        account.look_at(session, session["expires_at"])
     for invoice in account.of("invoice", customer["id"]):
         account.look_at(invoice, invoice["automatically_finalizes_at"])
         account.look_at(invoice, invoice["next_payment_attempt"])

@@ -269,13 +269,13 @@ def retrieve_charge(account: Account, id: str, params: dict[str, Any]) -> Record
     return account.get("charge", id)
 
 
-def would_refuse(account: Account, method: Record | None) -> Refused | None:
+def would_refuse(account: Account, method: Record | None, authenticated: bool = False) -> Refused | None:
     """What a charge would say, without trying it."""
     card: Card | None = account.cards[method["id"]] if method else None
     if card is None:
         hint = "Please set a default payment method or default source on the customer."
         return invalid(f"This customer has no attached payment source or default payment method. {hint}")
-    if card.needs_authentication:
+    if card.needs_authentication and not authenticated:
         return declined("authentication_required", "authentication_required")
     return declined(card.refusal) if card.refusal else None
 

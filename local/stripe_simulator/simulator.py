@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any
@@ -10,6 +11,7 @@ from uuid import uuid4
 from local.stripe_simulator import (
     balances,
     catalogue,
+    checkout,
     clocks,
     collection,
     credit_notes,
@@ -35,6 +37,7 @@ from local.stripe_simulator.webhooks import Courier
 ROUTED = (
     balances,
     catalogue,
+    checkout,
     clocks,
     credit_notes,
     customers,
@@ -115,10 +118,14 @@ class Simulator:
         self._keys = Keys()
         self._courier = Courier(webhook_delays, webhook_timeout, webhook_workers)
         self._account = Account(now, settings or Settings(), self._tell)
-        self._account.looks.update(
-            invoice=collection.advance, subscription=renewals.advance, subscription_schedule=scheduling.advance
-        )
+        self._account.looks |= {
+            "checkout.session": checkout.advance,
+            "invoice": collection.advance,
+            "subscription": renewals.advance,
+            "subscription_schedule": scheduling.advance,
+        }
         self.charges = self._table("charge")
+        self.checkout_sessions = self._table("checkout.session")
         self.credit_notes = self._table("credit_note")
         self.customers = self._table("customer")
         self.events = self._table("event")
@@ -194,24 +201,39 @@ class Simulator:
                 raise failed()
             if fault == "card_declined":
                 raise declined("generic_decline")
-            with self._lock:
-                self._account.run(None, int(self._account.clock()))
+            with self._up_to_date() as account:
                 route, ids = routes.find(method, path)
-                self._account.cause = cause
+                account.cause = cause
                 try:
-                    body = route.call(self._account, ids, params)
+                    body = route.call(account, ids, params)
                 finally:
-                    self._account.cause = Cause()
+                    account.cause = Cause()
             if fault == "failed_after":
                 raise failed()
             return 200, body
         except Refused as refused:
             return refused.status, refused.body
 
-    def tick(self) -> None:
-        """Let everything happen that is due by the wall clock."""
+    @contextmanager
+    def _up_to_date(self) -> Iterator[Account]:
+        """The account, for this thread alone, with everything done that is due by the wall clock."""
         with self._lock:
             self._account.run(None, int(self._account.clock()))
+            yield self._account
+
+    def tick(self) -> None:
+        """Let everything happen that is due by the wall clock."""
+        with self._up_to_date():
+            pass
+
+    def complete_checkout(self, session: str, payment_method: str = "pm_card_visa") -> str:
+        """
+        The customer pays on the page, and passes 3-D Secure if the card asks: the id of the new subscription.
+
+        Refused where the card is declined, which leaves the session open.
+        """
+        with self._up_to_date() as account:
+            return checkout.complete(account, session, payment_method)
 
     def fault(self, kind: str, **match: Any) -> Fault:
         """Ask for a fault: `method`, `path`, `type` (regular expressions), `times`, `seconds`; see `faults`."""

@@ -13,6 +13,7 @@ from local.stripe_simulator import Simulator
 START = 1_800_000_000
 CLASSES = {
     "charge": stripe.Charge,
+    "checkout.session": stripe.checkout.Session,
     "credit_note": stripe.CreditNote,
     "customer": stripe.Customer,
     "customer_balance_transaction": stripe.CustomerBalanceTransaction,
@@ -20,6 +21,7 @@ CLASSES = {
     "invoice": stripe.Invoice,
     "invoice_payment": stripe.InvoicePayment,
     "invoiceitem": stripe.InvoiceItem,
+    "item": stripe.LineItem,
     "line_item": stripe.InvoiceLineItem,
     "payment_intent": stripe.PaymentIntent,
     "payment_method": stripe.PaymentMethod,
@@ -178,6 +180,23 @@ def credit(call):
     call("GET", f"customers/{zoe}/balance_transactions", "data.customer", "data.credit_note", "data.invoice")
 
 
+def checkout(call, complete):
+    """One page that is paid on, and one that is left."""
+    sue = call("POST", "customers", email="sue@example.com", tax_id_data=[{"type": "eu_vat", "value": "DE1"}])["id"]
+    price = call("GET", "prices", product="prod_1", type="recurring")["data"][0]["id"]
+    page: Any = {
+        "mode": "subscription", "customer": sue, "line_items": [{"price": price, "quantity": 2}], "locale": "de",
+        "success_url": "https://app.example.com/", "tax_id_collection": {"enabled": True}, "metadata": {"a": "b"},
+        "customer_update": {"address": "auto", "name": "auto"}, "automatic_tax": {"enabled": True},
+    }  # fmt: skip
+    left, paid = (call("POST", "checkout/sessions", "line_items", **page)["id"] for _ in range(2))
+    call("POST", f"checkout/sessions/{left}/expire")
+    complete(paid)
+    call("GET", f"checkout/sessions/{paid}", "subscription", "customer", "invoice", "line_items.data.price.product")
+    call("GET", f"checkout/sessions/{paid}/line_items")
+    call("GET", "checkout/sessions", "data.line_items", customer=sue)
+
+
 @pytest.fixture(scope="module")
 def journey():
     """Every kind of object, in every state that changes its fields."""
@@ -254,6 +273,7 @@ def journey():
     call("POST", f"invoices/{one['id']}/pay", "payments.data.invoice", paid_out_of_band=True)
     call("GET", "invoice_payments", "data.payment.payment_intent", invoice=one["id"])
     call("GET", "customers/search", query="name:'Bob'")
+    checkout(call, to.simulator.complete_checkout)
     credit(call)
     schedule(call)
     for kind in ("webhook_endpoints", "prices", "products", "test_helpers/test_clocks", f"customers/{ada}/tax_ids"):
