@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import count
 from typing import Any
 from uuid import uuid4
@@ -20,6 +21,7 @@ PREFIXES = {
     "credit_note": "cn",
     "customer": "cus",
     "customer_balance_transaction": "cbtxn",
+    "discount": "di",
     "event": "evt",
     "invoice": "in",
     "invoice_payment": "inpay",
@@ -31,6 +33,7 @@ PREFIXES = {
     "price": "price",
     "product": "prod",
     "refund": "re",
+    "promotion_code": "promo",
     "setup_intent": "seti",
     "subscription": "sub",
     "subscription_item": "si",
@@ -43,10 +46,16 @@ PREFIXES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What one sets in Stripe's dashboard: when failed renewals are tried again, and what happens after the last."""
+    """
+    What one sets in Stripe's dashboard: when failed renewals are tried again, what happens after the last, and the
+    one rate of tax, in percent; and which of Stripe's limits on a subscription hold here.
+    """
 
     retry_days: tuple[int, ...] = (3, 5, 7, 9)
     after_retries: str = "cancel"  # or "unpaid", or "past_due"
+    tax_percent: Decimal | int = 0
+    limits_invoices: bool = True  # 10 new ones a minute, 20 a day
+    limits_quantities: bool = True  # 200 changes an hour
 
 
 @dataclass(frozen=True)
@@ -90,12 +99,12 @@ class Account:
 
     def get(self, kind: str, id: str, param: str = "id", status: int = 404) -> Record:
         record = self.tables[kind].get(id)
-        if record is None or record.get("deleted"):
-            raise missing(kind.removeprefix("test_helpers."), id, param, status)
+        if record is None or record.get("deleted") or record.get("retired"):
+            raise missing(NOUNS.get(kind, kind), id, param, status)
         return record
 
     def all(self, kind: str) -> list[Record]:
-        return [record for record in self.tables[kind].values() if not record.get("deleted")]
+        return [one for one in self.tables[kind].values() if not one.get("deleted") and not one.get("retired")]
 
     def of(self, kind: str, customer: str) -> list[Record]:
         return list(self._owned[kind, customer].values())
@@ -177,6 +186,7 @@ class Account:
 
 API_VERSION = "2026-10-28.endive"
 EVENT_NAMES = {"subscription": "customer.subscription"}
+NOUNS = {"promotion_code": "promotion code", "test_helpers.test_clock": "test_clock"}
 
 
 def new_id(kind: str) -> str:

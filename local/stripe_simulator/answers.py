@@ -11,11 +11,13 @@ type Lookup = Callable[[str, str], Record]
 
 ASKED_FOR = {
     "checkout.session": ("line_items",),
+    "coupon": ("retired",),
     "invoice": ("payments", "confirmation_secret"),
     "webhook_endpoint": ("secret",),
 }
 NULL_UNLESS_ASKED = {"price": ("tiers",), "plan": ("tiers",)}
 NESTED = (dict, list)
+LINES = 10  # of an invoice, that an answer shows; the others are behind the url of the list
 LINKS: dict[str, dict[str, str | None]] = {
     "billing_portal.configuration": {},
     "billing_portal.session": {"configuration": "billing_portal.configuration"},
@@ -35,34 +37,45 @@ LINKS: dict[str, dict[str, str | None]] = {
     },
     "customer": {"invoice_settings.default_payment_method": "payment_method", "test_clock": "test_helpers.test_clock"},
     "customer_balance_transaction": {"credit_note": "credit_note", "customer": "customer", "invoice": "invoice"},
+    "coupon": {},
+    "discount": {"customer": "customer", "promotion_code": "promotion_code", "source.coupon": "coupon"},
     "event": {},
     "invoice": {
         "confirmation_secret": None,
         "customer": "customer",
         "default_payment_method": "payment_method",
+        "discounts": "discount",
         "lines.data": "line_item",
         "parent.subscription_details.subscription": "subscription",
         "payments": None,
         "payments.data": "invoice_payment",
         "test_clock": "test_helpers.test_clock",
+        "total_discount_amounts.discount": "discount",
     },
     "invoice_payment": {"invoice": "invoice", "payment.payment_intent": "payment_intent"},
     "invoiceitem": {"customer": "customer", "invoice": "invoice", "pricing.price_details.price": "price"},
     "item": {"price": "price"},
-    "line_item": {"pricing.price_details.price": "price", "subscription": "subscription"},
     "payment_intent": {"customer": "customer", "latest_charge": "charge", "payment_method": "payment_method"},
+    "line_item": {
+        "discount_amounts.discount": "discount",
+        "pricing.price_details.price": "price",
+        "subscription": "subscription",
+    },
     "payment_method": {"customer": "customer"},
     "plan": {"product": "product", "tiers": None},
     "price": {"product": "product", "tiers": None},
     "product": {"default_price": "price"},
     "refund": {"charge": "charge", "customer": "customer", "payment_intent": "payment_intent"},
+    "promotion_code": {"customer": "customer", "promotion.coupon": "coupon"},
     "setup_intent": {"customer": "customer", "payment_method": "payment_method"},
     "subscription": {
         "customer": "customer",
         "default_payment_method": "payment_method",
+        "discounts": "discount",
         "items.data": "subscription_item",
         "latest_invoice": "invoice",
         "pending_setup_intent": "setup_intent",
+        "pending_update.discounts": "discount",
         "pending_update.subscription_items": "subscription_item",
         "schedule": "subscription_schedule",
         "test_clock": "test_helpers.test_clock",
@@ -93,6 +106,8 @@ def shown(value: Any) -> Any:
     copy = {name: shown(one) if one.__class__ in NESTED else one for name, one in value.items()}
     kind = value.get("object")
     if isinstance(kind, str):
+        if kind == "invoice" and len(copy["lines"]["data"]) > LINES:
+            copy["lines"] |= {"data": copy["lines"]["data"][:LINES], "has_more": True}
         for name in ASKED_FOR.get(kind, ()):
             copy.pop(name, None)
         for name in NULL_UNLESS_ASKED.get(kind, ()):
@@ -140,14 +155,21 @@ def _expand(record: Record, answer: Record, kind: str, parts: list[str], lookup:
     part, *rest = parts
     link = f"{link}.{part}" if link else part
     value, target = record.get(part), LINKS[kind].get(link)
+    if target and isinstance(value, list):
+        value = [lookup(target, one) if isinstance(one, str) else one for one in value]
     if target and isinstance(value, str):
         value = lookup(target, value)
-    if not isinstance(answer.get(part), (dict, list)):
+    if not _is_open(answer.get(part)):
         answer[part] = shown(value)
     if rest and value:
-        pairs = zip(value, answer[part], strict=True) if isinstance(value, list) else [(value, answer[part])]
+        pairs = zip(value, answer[part], strict=False) if isinstance(value, list) else [(value, answer[part])]
         for one, copy in pairs:
             _expand(one, copy, target or kind, rest, lookup, "" if target else link)
+
+
+def _is_open(value: Any) -> bool:
+    """Whether an answer already shows objects here, and no longer their ids."""
+    return isinstance(value, dict) or (isinstance(value, list) and not any(isinstance(one, str) for one in value))
 
 
 def listed(url: str, data: list[Record], has_more: bool = False) -> Record:

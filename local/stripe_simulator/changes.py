@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from local.stripe_simulator import invoices, proration, subscriptions
+from local.stripe_simulator import discounts, invoices, proration, subscriptions
 from local.stripe_simulator.account import Account
 from local.stripe_simulator.answers import Record, shown
 from local.stripe_simulator.errors import invalid, missing
@@ -30,7 +30,8 @@ class Proposal:
     anchor: int
     trial_end: int | None
     lines: list[Record]
-    debits: dict[str, Debit]
+    debits: dict[str, list[Debit]]
+    discounts: list[str]
     bills_now: bool
     restarts: bool
     metadata: dict[str, str] = field(default_factory=dict)
@@ -46,7 +47,9 @@ def propose(account: Account, subscription: Record, said: dict[str, Any]) -> Pro
     restarts = ends_trial or said.get("billing_cycle_anchor", {}).get("type") == "now"
     if isinstance(said.get("trial_end"), int) and said["trial_end"] <= now:
         raise invalid("The trial end must be in the future.", "trial_end")
-    at = _proration_date(subscription, said, behavior, now, restarts)
+    if restarts and "proration_date" in said:
+        raise invalid("`proration_date` cannot be passed when `billing_cycle_anchor=now`.", "proration_date")
+    at = proration_date(subscription, said, now)
     if trial_end == "now":
         trial_end = now if in_trial else subscription["trial_end"]
     on_trial = bool(trial_end and trial_end > now)
@@ -59,43 +62,47 @@ def propose(account: Account, subscription: Record, said: dict[str, Any]) -> Pro
     after = _items(account, subscription, said.get("items", []), anchor, at, on_trial and trial_end)
     changed = [one for one in after if restarts or _differs(before.get(one["id"]), one)]
     gone = [one for one in before.values() if one["id"] not in {kept["id"] for kept in after}]
+    customer = account.tables["customer"][subscription["customer"]]
+    wished = discounts.wished(account, customer, subscription, said.get("discounts"), subscription["currency"])
+    in_force = discounts.in_force(account, wished, now)
+    fulls = {one["id"]: proration.total(one["price"], one["quantity"]) for one in after}
+    nets = dict(zip(fulls, discounts.nets(account, in_force, list(fulls.values())), strict=True))
+    named = [{"amount": 0, "discount": id} for id in in_force]
 
-    lines, debits = [], {id: debit for id, debit in book.debits.items() if id not in {one["id"] for one in gone}}
+    lines, debits = [], {id: list(held) for id, held in book.debits.items() if id not in {one["id"] for one in gone}}
     for one in [*gone, *changed]:
-        debit = book.debits.get(one["id"])
-        if debit and behavior != "none" and debit.end > at:
-            lines.append(credit(one, debit, at))
+        if behavior != "none":
+            lines += credits(one, book.debits.get(one["id"], []), at)
     for one in changed:
         span = one["current_period_start"], one["current_period_end"]
         if on_trial:
             debits.pop(one["id"], None)
             lines += [invoices.item_line(one, 0, span, f"Free trial for {what(account, one)}")]
             continue
-        full = proration.total(one["price"], one["quantity"])
-        debit = Debit(full, *span, what(account, one), one["price"], one["quantity"])
         if restarts:
-            line = invoices.item_line(one, full, span, f"{what(account, one)}")
+            line = invoices.item_line(one, fulls[one["id"]], span, what(account, one))
+            kept = []
         elif behavior == "none":
             continue
         else:
             words = f"Remaining time on {what(account, one)} after {_date(at)}"
-            line = invoices.item_line(one, proration.share(full, *span, at), (at, span[1]), words, proration=True)
+            amount, left = proration.share(nets[one["id"]], *span, at), (at, span[1])
+            line = invoices.item_line(one, amount, left, words, proration=True, discount_amounts=[*map(dict, named)])
+            kept = uncredited(book.debits.get(one["id"], []), at)
         lines.append(line)
-        debits[one["id"]] = replace(debit, line=line["id"])
+        debits[one["id"]] = [*kept, debit_of(account, one, line)]
     bills_now = restarts or (behavior == "always_invoice" and bool(lines))
     if on_trial and not bills_now:
         lines = []
-    return Proposal(after, anchor, trial_end, lines, debits, bills_now, restarts)
+    return Proposal(after, anchor, trial_end, lines, debits, wished, bills_now, restarts)
 
 
-def _proration_date(subscription: Record, said: dict[str, Any], behavior: str, now: int, restarts: bool) -> int:
+def proration_date(subscription: Record, said: dict[str, Any], now: int) -> int:
     at = said.get("proration_date")
     if at is None:
         return now
-    if behavior == "none":
+    if said.get("proration_behavior") == "none":
         raise invalid("You cannot set `proration_date` when `proration_behavior=none`.", "proration_date")
-    if restarts:
-        raise invalid("`proration_date` cannot be passed when `billing_cycle_anchor=now`.", "proration_date")
     start = max(one["current_period_start"] for one in subscriptions.items(subscription))
     if not start <= at < subscriptions.next_end(subscription):
         raise invalid("Cannot specify proration_date outside of current subscription period.", "proration_date")
@@ -159,18 +166,39 @@ def _differs(before: Record | None, after: Record) -> bool:
     return not same
 
 
-def credit(item: Record, debit: Debit, at: int) -> Record:
-    """The unused part of what was last debited."""
-    return invoices.item_line(
-        item,
-        proration.share(-debit.total, debit.start, debit.end, at),
-        (at, debit.end),
-        f"Unused time on {debit.name} after {_date(at)}",
-        credited=debit.invoice and {"invoice": debit.invoice, "invoice_line_items": [debit.line]},
-        price=debit.price,
-        proration=True,
-        quantity=debit.quantity,
-    )
+def credits(item: Record, debits: list[Debit], at: int) -> list[Record]:
+    """The unused part of what was debited: a line for each debit that covers time from that moment on."""
+    return [
+        invoices.item_line(
+            item,
+            proration.part(-debit.amount, debit.start, debit.end, since, debit.until),
+            (since, debit.until),
+            f"Unused time on {debit.name} after {_date(since)}",
+            credited=debit.invoice and {"invoice": debit.invoice, "invoice_line_items": [debit.line]},
+            price=debit.price,
+            proration=True,
+            quantity=debit.quantity,
+        )
+        for debit in debits
+        for since in [max(at, debit.start)]
+        if since < debit.until
+    ]
+
+
+def all_credits(account: Account, subscription: Record, at: int) -> list[Record]:
+    held = account.books[subscription["id"]].debits
+    return [line for one in subscriptions.items(subscription) for line in credits(one, held.get(one["id"], []), at)]
+
+
+def uncredited(debits: list[Debit], at: int) -> list[Debit]:
+    """What is left of them once all from that moment on is credited."""
+    return [replace(debit, until=min(debit.until, at)) for debit in debits if debit.start < at]
+
+
+def debit_of(account: Account, item: Record, line: Record) -> Debit:
+    start, end = line["period"]["start"], line["period"]["end"]
+    name = what(account, item)
+    return Debit(line["amount"], start, end, end, name, item["price"], item["quantity"], line=line["id"])
 
 
 def what(account: Account, item: Record) -> str:
@@ -182,7 +210,9 @@ def _date(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%d %b %Y")
 
 
-def full_lines(account: Account, subscription: Record, items: list[Record], debits: dict[str, Debit]) -> list[Record]:
+def full_lines(
+    account: Account, subscription: Record, items: list[Record], debits: dict[str, list[Debit]]
+) -> list[Record]:
     """The lines of a whole period of these items, noted as debits. Nothing is due on trial."""
     lines = []
     for one in items:
@@ -190,20 +220,22 @@ def full_lines(account: Account, subscription: Record, items: list[Record], debi
         if subscription["status"] == "trialing":
             lines.append(invoices.item_line(one, 0, span, f"Free trial for {what(account, one)}"))
             continue
-        full = proration.total(one["price"], one["quantity"])
-        line = invoices.item_line(one, full, span, what(account, one))
+        line = invoices.item_line(one, proration.total(one["price"], one["quantity"]), span, what(account, one))
         lines.append(line)
-        debit = Debit(full, *span, what(account, one), one["price"], one["quantity"])
-        debits[one["id"]] = replace(debit, line=line["id"])
+        debits[one["id"]] = [debit_of(account, one, line)]
     return lines
 
 
-def note_invoice(debits: dict[str, Debit], invoice: Record) -> None:
-    """Remember which invoice the lines of debits are on, so that credits can point to them."""
-    lines = {line["id"] for line in invoice["lines"]["data"]}
-    for id, debit in debits.items():
-        if debit.line in lines:
-            debits[id] = replace(debit, invoice=invoice["id"])
+def note_invoice(debits: dict[str, list[Debit]], invoice: Record) -> None:
+    """Remember what the lines of debits came to, and on which invoice, so that credits can point to them."""
+    lines = {line["id"]: line for line in invoice["lines"]["data"]}
+    for id, charged in debits.items():
+        debits[id] = [
+            replace(debit, invoice=invoice["id"], amount=discounts.net(lines[debit.line]))
+            if debit.line in lines
+            else debit
+            for debit in charged
+        ]
 
 
 def apply(account: Account, subscription: Record, proposal: Proposal) -> None:
@@ -221,6 +253,7 @@ def apply(account: Account, subscription: Record, proposal: Proposal) -> None:
     elif subscription["cancel_at_period_end"]:
         subscription["cancel_at"] = subscriptions.last_end(subscription)
     account.books[subscription["id"]].debits = proposal.debits
+    discounts.put(account, subscription, proposal.discounts)
     subscriptions.follow(account, subscription)
 
 
@@ -246,6 +279,8 @@ def hold(account: Account, subscription: Record, proposal: Proposal, invoice: Re
     subscription["pending_update"] = {
         "billing_cycle_anchor": proposal.anchor if anchor_said else None,
         "cancel_at_period_end": proposal.cancel_at_period_end,
+        "discount": None,
+        "discounts": proposal.discounts if proposal.discounts != subscription["discounts"] else None,
         "expires_at": min(end for end in ends if end > now),
         "metadata": proposal.metadata or None,
         "subscription_items": [shown(one) for one in proposal.items],
@@ -261,6 +296,7 @@ def apply_held(account: Account, subscription: Record) -> None:
     with account.changing(subscription):
         subscription["pending_update"] = None
         apply(account, subscription, proposal)
+        discounts.spend(account, subscription, account.tables["invoice"][book.held_invoice])
     account.emit("customer.subscription.pending_update_applied", subscription)
 
 

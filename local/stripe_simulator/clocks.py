@@ -19,6 +19,7 @@ OTHERS = (
     "checkout.session",
     "credit_note",
     "customer_balance_transaction",
+    "discount",
     "payment_intent",
     "payment_method",
     "refund",

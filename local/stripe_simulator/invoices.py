@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from local.stripe_simulator import balances, payments
+from local.stripe_simulator import balances, discounts, payments, taxes
 from local.stripe_simulator.account import Account, new_id
 from local.stripe_simulator.answers import Record, listed
 from local.stripe_simulator.errors import invalid
@@ -83,7 +83,7 @@ def waiting_item(account: Account, customer: Record, line: Record) -> Record:
         proration_details={
             "credited_items": credited
             and {"invoice_item": None, "invoice_line_item_details": credited, "type": "invoice_line_items"},
-            "discount_amounts": [],
+            "discount_amounts": line["discount_amounts"],
         },
         quantity=line["quantity"],
         quantity_decimal=line["quantity_decimal"],
@@ -140,7 +140,7 @@ def line_of(waiting: Record) -> Record:
         **{name: waiting[name] for name in shared},
         "id": new_id("line_item"),
         "object": "line_item",
-        "discount_amounts": [],
+        "discount_amounts": [dict(one) for one in (waiting["proration_details"] or {}).get("discount_amounts", [])],
         "discounts": [],
         "invoice": waiting["invoice"],
         "livemode": False,
@@ -174,8 +174,8 @@ def due(total: int, balance: int) -> tuple[int, int]:
 def record(
     account: Account, customer: Record, subscription: Record | None, reason: str, lines: list[Record], **fields: Any
 ) -> Record:
-    """A draft. Nothing is stored and nothing is told: previews end here."""
-    id, now = new_id("invoice"), account.now(customer)
+    """A draft, with the discounts of its subscription. Nothing is stored and nothing is told: previews end here."""
+    id, now = fields.get("id") or new_id("invoice"), account.now(customer)
     automatic = subscription is None or subscription["collection_method"] == "charge_automatically"
     invoice: Record = {
         "id": id,
@@ -223,7 +223,7 @@ def record(
         "default_source": None,
         "default_tax_rates": [],
         "description": None,
-        "discounts": [],
+        "discounts": discounts.in_force(account, subscription["discounts"], now) if subscription else [],
         "due_date": subscription and subscription["days_until_due"] and now + subscription["days_until_due"] * DAY,
         "effective_at": None,
         "ending_balance": None,
@@ -280,20 +280,39 @@ def record(
         "webhooks_delivered_at": None,
         **fields,
     }
-    reckon(invoice, customer)
+    reckon(account, invoice)
     return invoice
 
 
-def reckon(invoice: Record, customer: Record) -> None:
-    """Bring the amounts of a draft in line with its lines and with the customer's balance."""
-    lines = invoice["lines"]["data"]
-    total = sum(line["amount"] for line in lines)
+def reckon(account: Account, invoice: Record) -> None:
+    """Bring the amounts of a draft in line with its lines, its discounts, tax, and the customer's balance."""
+    lines, customer = invoice["lines"]["data"], account.tables["customer"][invoice["customer"]]
+    _discount(account, invoice)
+    taxes.levy(account, invoice, customer)
+    subtotal = sum(line["amount"] for line in lines)
+    untaxed = subtotal - sum(share["amount"] for share in invoice["total_discount_amounts"])
+    total = untaxed + sum(tax["amount"] for tax in invoice["total_taxes"])
     amount, _ = due(total, customer["balance"])
-    names = ("subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax")
-    invoice.update(dict.fromkeys(names, total), amount_due=amount, amount_remaining=amount)
-    invoice["starting_balance"] = customer["balance"]
+    invoice.update(subtotal=subtotal, subtotal_excluding_tax=subtotal, total_excluding_tax=untaxed, total=total)
+    invoice.update(amount_due=amount, amount_remaining=amount, starting_balance=customer["balance"])
     for line in lines:
         line["invoice"] = invoice["id"]
+
+
+def _discount(account: Account, invoice: Record) -> None:
+    """Prorations are net already: they name their discounts, with amounts of 0."""
+    lines = [line for line in invoice["lines"]["data"] if line["discountable"]]
+    shared = discounts.shares(account, invoice["discounts"], [line["amount"] for line in lines])
+    for line, shares in zip(lines, shared, strict=True):
+        line["discount_amounts"] = shares
+        line["pretax_credit_amounts"] = [share | {"type": "discount"} for share in shares]
+    off = dict.fromkeys(invoice["discounts"], 0)
+    for share in (one for shares in shared for one in shares):
+        off[share["discount"]] += share["amount"]
+    invoice["total_discount_amounts"] = [{"amount": amount, "discount": id} for id, amount in off.items()]
+    invoice["total_pretax_credit_amounts"] = [
+        share | {"type": "discount"} for share in invoice["total_discount_amounts"]
+    ]
 
 
 def draft(
@@ -323,7 +342,7 @@ def finalize(account: Account, invoice: Record, credits: bool = True) -> None:
         )
     customer = account.tables["customer"][invoice["customer"]]
     now, start = account.now(invoice), customer["balance"]
-    reckon(invoice, customer)
+    reckon(account, invoice)
     amount, end = due(invoice["total"], start) if credits else (0, start)
     number = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
     customer["next_invoice_sequence"] += 1
@@ -345,6 +364,9 @@ def finalize(account: Account, invoice: Record, credits: bool = True) -> None:
     if amount:
         request_payment(account, invoice, customer)
     account.emit("invoice.finalized", invoice)
+    subscription = subscription_of(account, invoice)
+    if subscription:
+        discounts.spend(account, subscription, invoice)
 
 
 def request_payment(account: Account, invoice: Record, customer: Record) -> None:

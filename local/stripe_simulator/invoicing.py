@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from local.stripe_simulator import collection, invoices, payments, proration
+from local.stripe_simulator import collection, invoices, limits, payments, proration
 from local.stripe_simulator.account import Account
 from local.stripe_simulator.answers import Record, page, shown
 from local.stripe_simulator.errors import Refused, absent, invalid
@@ -44,6 +44,8 @@ def create(account: Account, params: dict[str, Any]) -> Record:
         "default_payment_method": payments.owned(account, customer, method)["id"] if method else None,
         "due_date": params.get("due_date") or (account.now(customer) + days * DAY if days else None),
     }
+    if subscription:
+        limits.new_invoice(account, subscription)
     invoice = invoices.draft(account, customer, subscription, "manual", [], **fields)
     if subscription is None and params.get("pending_invoice_items_behavior") == "include":
         for waiting in invoices.pending(account, customer["id"], None):
@@ -55,7 +57,7 @@ def _put_on(account: Account, invoice: Record, waiting: Record) -> None:
     waiting["invoice"] = invoice["id"]
     with account.changing(invoice):
         invoice["lines"]["data"].append(invoices.line_of(waiting))
-        invoices.reckon(invoice, account.tables["customer"][invoice["customer"]])
+        invoices.reckon(account, invoice)
 
 
 @route("GET", "/v1/invoices/{invoice}", "invoice")
@@ -114,7 +116,9 @@ def delete(account: Account, id: str, params: dict[str, Any]) -> Record:
 
 @route("GET", "/v1/invoices/{invoice}/lines", "line_item", listed=True)
 def list_lines(account: Account, id: str, params: dict[str, Any]) -> Record:
-    lines = account.get("invoice", id, "invoice")["lines"]["data"]
+    """Of an invoice or of a preview, in their order."""
+    preview = account.tables["preview"].get(id)
+    lines = (preview or account.get("invoice", id, "invoice"))["lines"]["data"]
     return page(f"/v1/invoices/{id}/lines", reversed(lines), params, lambda line: True)
 
 
@@ -278,7 +282,7 @@ def delete_item(account: Account, id: str, params: dict[str, Any]) -> Record:
         with account.changing(invoice):
             lines = invoice["lines"]["data"]
             lines[:] = [line for line in lines if _item_of(line) != id]
-            invoices.reckon(invoice, account.tables["customer"][invoice["customer"]])
+            invoices.reckon(account, invoice)
     account.emit("invoiceitem.deleted", item)
     account.remove(item)
     return {"id": id, "object": "invoiceitem", "deleted": True}

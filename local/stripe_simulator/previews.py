@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from local.stripe_simulator import changes, invoices, subscriptions
+from local.stripe_simulator import changes, discounts, invoices, proration, subscriptions, taxes
 from local.stripe_simulator.account import Account, new_id
 from local.stripe_simulator.answers import Record
 from local.stripe_simulator.errors import Refused, invalid
@@ -13,34 +13,56 @@ TAKES: dict[str, Shape] = {
     "automatic_tax": {"enabled": flag},
     "currency": text,
     "customer": text,
-    "preview_mode": choice("next"),
+    "discounts": discounts.SHAPE,
+    "preview_mode": choice("next", "recurring"),
     "subscription": text,
-    "subscription_details": changes.SHAPE | {"cancel_at_period_end": flag},
+    "subscription_details": changes.SHAPE | {"cancel_at_period_end": flag, "cancel_now": flag},
 }
+KEPT = 1000  # previews whose lines can still be paged
 
 
 @route("POST", "/v1/invoices/create_preview", "invoice", TAKES)
 def create(account: Account, params: dict[str, Any]) -> Record:
-    """The immediate invoice if the change makes one, else the next renewal with all that waits for it."""
-    said = params.get("subscription_details", {})
+    """
+    The immediate invoice if the change makes one, else the next renewal with all that waits for it.
+
+    `recurring` shows of that renewal only what comes again: no prorations, no discount of duration `once`.
+    """
+    said = {**params.get("subscription_details", {}), "discounts": params.get("discounts")}
     if params.get("subscription"):
         subscription = account.get("subscription", params["subscription"], "subscription", 400)
         customer = account.tables["customer"][subscription["customer"]]
         if params.get("customer") not in (None, customer["id"]):
             raise invalid("The subscription does not belong to the customer.", "subscription")
-        return _of_change(account, subscription, customer, said)
-    return _of_new(account, account.get("customer", params.get("customer", ""), "customer", 400), said)
+        if subscription["status"] in subscriptions.ENDED:
+            raise _nothing_comes()
+        subscription = _taxed(subscription, customer, params)
+        if said.get("cancel_now"):
+            return _of_cancel(account, subscription, customer, said)
+        return _of_change(account, subscription, customer, said, params.get("preview_mode") == "recurring")
+    return _of_new(account, account.get("customer", params.get("customer", ""), "customer", 400), said, params)
 
 
-def _of_change(account: Account, subscription: Record, customer: Record, said: dict[str, Any]) -> Record:
-    if subscription["status"] in subscriptions.ENDED:
-        raise _nothing_comes()
+def _taxed(subscription: Record, customer: Record, params: dict[str, Any]) -> Record:
+    """With the tax setting of the preview; without one, with its own."""
+    tax = subscription["automatic_tax"] | params.get("automatic_tax", {})
+    if tax["enabled"]:
+        taxes.need_location(customer)
+    return subscription | {"automatic_tax": tax}
+
+
+def _of_change(
+    account: Account, subscription: Record, customer: Record, said: dict[str, Any], recurring: bool
+) -> Record:
     proposal = changes.propose(account, subscription, said)
-    waiting = [invoices.line_of(one) for one in invoices.pending(account, customer["id"], subscription["id"])]
-    if proposal.bills_now:
-        return _record(account, subscription, customer, [*waiting, *proposal.lines], said.get("proration_date"))
+    date = said.get("proration_date")
+    waiting = [] if recurring else _waiting(account, subscription, customer)
+    lines = [] if recurring else proposal.lines
+    if proposal.bills_now and not recurring:
+        in_force = discounts.in_force(account, proposal.discounts, account.now(customer))
+        return _record(account, subscription, customer, [*waiting, *lines], date, discounts=in_force)
     ends = said.get("cancel_at_period_end", subscription["cancel_at"] is not None)
-    if ends and not waiting and not proposal.lines:
+    if ends and not waiting and not lines:
         raise _nothing_comes()
     turn = min(one["current_period_end"] for one in proposal.items)
     due = [] if ends else [one | {} for one in proposal.items if one["current_period_end"] == turn]
@@ -49,13 +71,36 @@ def _of_change(account: Account, subscription: Record, customer: Record, said: d
             one["price"], proposal.anchor, turn
         )
     renewed = subscription | {"status": "active"}
-    lines = [*waiting, *proposal.lines, *changes.full_lines(account, renewed, due, {})]
+    lines = [*waiting, *lines, *changes.full_lines(account, renewed, due, {})]
+    in_force = [
+        id
+        for id in discounts.in_force(account, proposal.discounts, turn)
+        if not recurring or discounts.coupon_of(account, id)["duration"] != "once"
+    ]
     start = min(one["current_period_start"] for one in proposal.items)
     span = {"created": turn, "period_end": turn, "period_start": start}
-    return _record(account, subscription, customer, lines, said.get("proration_date"), **span)
+    return _record(account, subscription, customer, lines, date, discounts=in_force, **span)
 
 
-def _of_new(account: Account, customer: Record, said: dict[str, Any]) -> Record:
+def _waiting(account: Account, subscription: Record, customer: Record) -> list[Record]:
+    return [invoices.line_of(one) for one in invoices.pending(account, customer["id"], subscription["id"])]
+
+
+def _of_cancel(account: Account, subscription: Record, customer: Record, said: dict[str, Any]) -> Record:
+    """The invoice of a cancellation with `invoice_now`. Its credit does not reach the customer's balance."""
+    at = changes.proration_date(subscription, said, account.now(subscription))
+    lines = _waiting(account, subscription, customer)
+    if said.get("proration_behavior") != "none":
+        lines += changes.all_credits(account, subscription, at)
+    if not lines:
+        raise _nothing_comes()
+    preview = _record(account, subscription, customer, lines, said.get("proration_date"))
+    if preview["total"] < 0:
+        preview["ending_balance"] = preview["starting_balance"]
+    return preview
+
+
+def _of_new(account: Account, customer: Record, said: dict[str, Any], params: dict[str, Any]) -> Record:
     """A subscription that is not there yet."""
     now, items = account.now(customer), []
     id, trial_end = new_id("subscription"), said.get("trial_end")
@@ -66,8 +111,11 @@ def _of_new(account: Account, customer: Record, said: dict[str, Any]) -> Record:
     if not items:
         raise _nothing_comes()
     status = "trialing" if isinstance(trial_end, int) else "active"
-    subscription = subscriptions.record(id, customer, now, items, status=status)
-    return _record(account, subscription, customer, changes.full_lines(account, subscription, items, {}), None)
+    subscription = _taxed(subscriptions.record(id, customer, now, items, status=status), customer, params)
+    subtotal = sum(proration.total(one["price"], one["quantity"]) for one in items)
+    wished = discounts.wished(account, customer, None, said["discounts"], subscription["currency"], subtotal)
+    lines = changes.full_lines(account, subscription, items, {})
+    return _record(account, subscription, customer, lines, None, discounts=wished)
 
 
 def _record(
@@ -78,12 +126,14 @@ def _record(
     proration_date: int | None,
     **fields: Any,
 ) -> Record:
-    invoice = invoices.record(account, customer, subscription, "upcoming", lines, **fields)
-    _, balance = invoices.due(invoice["total"], customer["balance"])
-    invoice["id"] = f"upcoming_{invoice['id']}"
-    invoice.update(ending_balance=balance, auto_advance=False)
+    id = f"upcoming_{new_id('invoice')}"
+    invoice = invoices.record(account, customer, subscription, "upcoming", lines, id=id, auto_advance=False, **fields)
+    _, invoice["ending_balance"] = invoices.due(invoice["total"], customer["balance"])
     if proration_date:
         invoice["parent"]["subscription_details"]["subscription_proration_date"] = proration_date
+    account.tables["preview"][id] = invoice
+    if len(account.tables["preview"]) > KEPT:
+        account.tables["preview"].pop(next(iter(account.tables["preview"])))
     return invoice
 
 

@@ -12,7 +12,12 @@ def rounded(exact: Fraction) -> int:
 
 def share(total: int, start: int, end: int, at: int) -> int:
     """The part of a total for [start, end) that falls on [at, end)."""
-    return rounded(Fraction(total * (end - at), end - start))
+    return part(total, start, end, at, end)
+
+
+def part(total: int, start: int, end: int, since: int, until: int) -> int:
+    """The part of a total for [start, end) that falls on [since, until)."""
+    return rounded(Fraction(total * (until - since), end - start))
 
 
 def total(price: dict[str, Any], quantity: int) -> int:

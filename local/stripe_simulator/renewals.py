@@ -1,6 +1,6 @@
 """What happens to a subscription by itself, as its time passes."""
 
-from local.stripe_simulator import changes, collection, invoices, scheduling, subscriptions
+from local.stripe_simulator import changes, collection, discounts, invoices, scheduling, subscriptions
 from local.stripe_simulator.account import Account
 from local.stripe_simulator.answers import Record
 from local.stripe_simulator.periods import HOUR
@@ -13,6 +13,7 @@ def advance(account: Account, subscription: Record) -> None:
     if subscription["status"] in subscriptions.ENDED:
         return
     now = account.now(subscription)
+    discounts.expire(account, subscription)
     if subscription["status"] == "incomplete" and subscription["created"] + subscriptions.EXPIRY <= now:
         collection.void(account, account.tables["invoice"][subscription["latest_invoice"]])
         return

@@ -14,6 +14,7 @@ from local.stripe_simulator import (
     checkout,
     clocks,
     collection,
+    coupons,
     credit_notes,
     customers,
     events,
@@ -40,6 +41,7 @@ ROUTED = (
     checkout,
     clocks,
     credit_notes,
+    coupons,
     customers,
     events,
     invoicing,
@@ -120,14 +122,18 @@ class Simulator:
         self._account = Account(now, settings or Settings(), self._tell)
         self._account.looks |= {
             "checkout.session": checkout.advance,
+            "coupon": coupons.advance_coupon,
             "invoice": collection.advance,
+            "promotion_code": coupons.advance_code,
             "subscription": renewals.advance,
             "subscription_schedule": scheduling.advance,
         }
         self.charges = self._table("charge")
         self.checkout_sessions = self._table("checkout.session")
         self.credit_notes = self._table("credit_note")
+        self.coupons = self._table("coupon")
         self.customers = self._table("customer")
+        self.discounts = self._table("discount")
         self.events = self._table("event")
         self.invoice_items = self._table("invoiceitem")
         self.invoices = self._table("invoice")
@@ -137,6 +143,7 @@ class Simulator:
         self.products = self._table("product")
         self.refunds = self._table("refund")
         self.subscription_schedules = self._table("subscription_schedule")
+        self.promotion_codes = self._table("promotion_code")
         self.subscriptions = self._table("subscription")
         self.test_clocks = self._table("test_helpers.test_clock")
         self.webhook_endpoints = self._table("webhook_endpoint")

@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from local.stripe_simulator import changes, collection, invoices, payments, subscriptions
+from local.stripe_simulator import (
+    changes,
+    collection,
+    discounts,
+    invoices,
+    limits,
+    payments,
+    proration,
+    subscriptions,
+    taxes,
+)
 from local.stripe_simulator.account import Account, new_id
 from local.stripe_simulator.answers import Record, page
 from local.stripe_simulator.errors import Refused, absent, invalid, missing
@@ -20,6 +30,7 @@ SETTINGS: dict[str, Shape] = {
     "days_until_due": whole,
     "default_payment_method": text,
     "description": text,
+    "discounts": discounts.SHAPE,
     "metadata": free,
     "off_session": flag,
     "payment_settings": {
@@ -29,7 +40,7 @@ SETTINGS: dict[str, Shape] = {
     "trial_settings": {"end_behavior": {"missing_payment_method": WAYS_OUT}},
 }
 CREATE: dict[str, Shape] = SETTINGS | {
-    "billing_mode": {"type": choice("flexible"), "flexible": {"proration_discounts": choice("included", "itemized")}},
+    "billing_mode": {"type": choice("flexible"), "flexible": {"proration_discounts": choice("included")}},
     "cancel_at": whole,
     "currency": text,
     "customer": text,
@@ -47,7 +58,15 @@ UPDATE: dict[str, Shape] = SETTINGS | changes.SHAPE | {
 }  # fmt: skip
 CANCELLING = ("cancel_at", "cancel_at_period_end")
 CHANGES = ("billing_cycle_anchor", "items", "trial_end")
-HOLDABLE = (*CHANGES, "cancel_at_period_end", "metadata", "payment_behavior", "proration_behavior", "proration_date")
+HOLDABLE = (
+    *CHANGES,
+    "cancel_at_period_end",
+    "discounts",
+    "metadata",
+    "payment_behavior",
+    "proration_behavior",
+    "proration_date",
+)
 
 
 @route("POST", "/v1/subscriptions", "subscription", CREATE)
@@ -61,23 +80,28 @@ def create(account: Account, params: dict[str, Any]) -> Record:
         raise invalid("All items of a subscription must have the same currency.", "items")
     fields = {"trial_start": now, "trial_end": trial_end, "status": "trialing"} if trial_end else {}
     subscription = subscriptions.record(id, customer, now, items, billing_cycle_anchor=anchor, **fields)
+    if _taxed(subscription, params)["automatic_tax"]["enabled"]:
+        taxes.need_location(customer)
     _configure(account, subscription, customer, params)
+    currency, subtotal = subscription["currency"], sum(proration.total(one["price"], one["quantity"]) for one in items)
+    wished = discounts.wished(account, customer, None, params.get("discounts"), currency, subtotal)
     behavior = params.get("payment_behavior", "allow_incomplete")
     automatic = subscription["collection_method"] == "charge_automatically"
     if not automatic and not subscription["days_until_due"]:
         raise absent("days_until_due")
-    debits: dict[str, subscriptions.Debit] = {}
+    debits: dict[str, list[subscriptions.Debit]] = {}
     lines = changes.full_lines(account, subscription, items, debits)
     if params.get("cancel_at"):
         _cancel_at(account, subscription, str(params["cancel_at"]))
     if params.get("cancel_at_period_end"):
         changes.schedule_end(account, subscription, True)
-    refusal = _foreseen(account, subscription, customer, lines) if automatic else None
+    refusal = _foreseen(account, subscription, customer, lines, wished) if automatic else None
     no_card = refusal is not None and refusal.status == 400
     if refusal and (behavior == "error_if_incomplete" or (behavior == "allow_incomplete" and no_card)):
         raise refusal
     account.add(subscription)
     account.books[id] = subscriptions.Book(debits)
+    discounts.put(account, subscription, wished)
     invoice = invoices.draft(account, customer, subscription, "subscription_create", lines, auto_advance=not automatic)
     changes.note_invoice(debits, invoice)
     subscription["latest_invoice"] = invoice["id"]
@@ -189,11 +213,21 @@ def change(account: Account, subscription: Record, params: dict[str, Any]) -> Re
     if holds and set(params) - set(HOLDABLE):
         name = sorted(set(params) - set(HOLDABLE))[0]
         raise invalid(f"`{name}` cannot be used with `payment_behavior=pending_if_incomplete`.", name)
+    charges = any(name in params for name in ("automatic_tax", *CHANGES))
+    if charges and _taxed(subscription, params)["automatic_tax"]["enabled"]:
+        taxes.need_location(customer)
     if not any(name in params for name in CHANGES):
+        said, currency = params.get("discounts"), subscription["currency"]
+        wished = discounts.wished(account, customer, subscription, said, currency)
         with account.changing(subscription):
             _write(account, subscription, customer, params)
+            discounts.put(account, subscription, wished)
+            subscriptions.follow(account, subscription)
         return subscription
     proposal = changes.propose(account, subscription, params)
+    if proposal.bills_now:
+        limits.new_invoice(account, subscription)
+    limits.new_quantities(account, subscription, proposal.items)
     if holds or subscription["pending_update"]:
         _abandon_held(account, subscription)
     if holds:
@@ -207,7 +241,9 @@ def change(account: Account, subscription: Record, params: dict[str, Any]) -> Re
             for line in proposal.lines:
                 invoices.waiting_item(account, customer, line)
         return subscription
-    refusal = _foreseen(account, subscription, customer, proposal.lines) if automatic else None
+    refusal = None
+    if automatic:
+        refusal = _foreseen(account, _taxed(subscription, params), customer, proposal.lines, proposal.discounts)
     if refusal and behavior == "error_if_incomplete":
         raise refusal
     if holds and refusal:
@@ -287,11 +323,18 @@ def _abandon_held(account: Account, subscription: Record) -> None:
         collection.void(account, account.tables["invoice"][book.held_invoice])
 
 
-def _foreseen(account: Account, subscription: Record, customer: Record, lines: list[Record]) -> Refused | None:
+def _taxed(subscription: Record, params: dict[str, Any]) -> Record:
+    return subscription | {"automatic_tax": subscription["automatic_tax"] | params.get("automatic_tax", {})}
+
+
+def _foreseen(
+    account: Account, subscription: Record, customer: Record, lines: list[Record], wished: list[str]
+) -> Refused | None:
     """Why an immediate invoice of these lines, and of what waits, would stay unpaid."""
-    waiting = invoices.pending(account, customer["id"], subscription["id"])
-    total = sum(line["amount"] for line in [*waiting, *lines])
-    if not invoices.due(total, customer["balance"])[0]:
+    waiting = [invoices.line_of(one) for one in invoices.pending(account, customer["id"], subscription["id"])]
+    in_force = discounts.in_force(account, wished, account.now(customer))
+    foreseen = invoices.record(account, customer, subscription, "upcoming", [*waiting, *lines], discounts=in_force)
+    if not foreseen["amount_due"]:
         return None
     return payments.would_refuse(account, subscriptions.payer(account, subscription, customer))
 
@@ -308,6 +351,7 @@ def _bill(
         "subscription_update",
         proposal.lines,
         auto_advance=auto_advance,
+        discounts=discounts.in_force(account, proposal.discounts, at),
         period_start=at,
     )
     changes.note_invoice(proposal.debits, invoice)
@@ -325,18 +369,14 @@ def cancel(account: Account, id: str, params: dict[str, Any]) -> Record:
     subscription = account.get("subscription", id)
     if subscription["status"] in subscriptions.ENDED:
         raise missing("subscription", id)
-    customer, now, book = (
-        account.tables["customer"][subscription["customer"]],
-        account.now(subscription),
-        account.books[id],
-    )
+    customer, now = account.tables["customer"][subscription["customer"]], account.now(subscription)
     was_incomplete = subscription["status"] == "incomplete"
+    if params.get("invoice_now"):
+        limits.new_invoice(account, subscription)
     _abandon_held(account, subscription)
     if params.get("prorate"):
-        for one in subscriptions.items(subscription):
-            debit = book.debits.get(one["id"])
-            if debit and debit.end > now:
-                invoices.waiting_item(account, customer, changes.credit(one, debit, now))
+        for line in changes.all_credits(account, subscription, now):
+            invoices.waiting_item(account, customer, line)
     subscriptions.end(account, subscription, "canceled", "cancellation_requested", params.get("cancellation_details"))
     if was_incomplete:
         collection.void(account, account.tables["invoice"][subscription["latest_invoice"]])
@@ -352,6 +392,18 @@ def cancel(account: Account, id: str, params: dict[str, Any]) -> Record:
             account.emit("invoiceitem.deleted", item)
             account.remove(item)
     return subscription
+
+
+@route("DELETE", "/v1/subscriptions/{subscription}/discount", "discount")
+def delete_discount(account: Account, id: str, params: dict[str, Any]) -> Record:
+    """All of them end, where there are several."""
+    subscription = account.get("subscription", id)
+    if subscription["status"] in subscriptions.ENDED or not subscription["discounts"]:
+        raise Refused(404, f"No active discount for subscription: {id}", code="resource_missing")
+    last = subscription["discounts"][-1]
+    with account.changing(subscription):
+        discounts.put(account, subscription, [])
+    return {"id": last, "object": "discount", "deleted": True}
 
 
 RESUME: dict[str, Shape] = {
@@ -370,6 +422,7 @@ def resume(account: Account, id: str, params: dict[str, Any]) -> Record:
     if params.get("billing_cycle_anchor", {}).get("type") == "unchanged":
         raise invalid("The simulator resumes from a new anchor only.", "billing_cycle_anchor")
     customer = account.tables["customer"][subscription["customer"]]
+    limits.new_invoice(account, subscription)
     proposal = changes.propose(account, subscription, params | {"billing_cycle_anchor": {"type": "now"}})
     with account.changing(subscription):
         changes.apply(account, subscription, proposal)

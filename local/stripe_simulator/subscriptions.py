@@ -15,11 +15,16 @@ ENDED = ("canceled", "incomplete_expired")
 
 @dataclass(frozen=True)
 class Debit:
-    """What was last charged for an item: the full amount of the period, and the invoice line that says so."""
+    """
+    What was charged for an item: an invoice line, net of its discounts, for [start, end).
 
-    total: int
+    What lies after `until` was credited since, and another debit may cover it.
+    """
+
+    amount: int
     start: int
     end: int
+    until: int
     name: str
     price: Record
     quantity: int
@@ -31,10 +36,11 @@ class Debit:
 class Book:
     """What Stripe knows of a subscription and does not show."""
 
-    debits: dict[str, Debit] = field(default_factory=dict)  # by item: credits are parts of these, not of the price
+    debits: dict[str, list[Debit]] = field(default_factory=dict)  # by item: credits are parts of these
     held: Any = None  # the proposal behind `pending_update`
     held_invoice: str | None = None
     warned_of: int | None = None  # the trial end that trial_will_end was sent for
+    quantity_changes: list[int] = field(default_factory=list)  # when, of the last hour
 
 
 def item(subscription: str, price: Record, quantity: int, now: int, period: tuple[int, int], **fields: Any) -> Record:
@@ -179,6 +185,7 @@ def follow(account: Account, subscription: Record) -> None:
     if subscription["status"] == "trialing" and trial:
         due += [trial, max(trial - WARNING, account.now(subscription))]
     due += [pending and pending["expires_at"], paused and paused["resumes_at"]]
+    due += [account.tables["discount"][id]["end"] for id in subscription["discounts"]]
     for at in due:
         account.look_at(subscription, at)
 

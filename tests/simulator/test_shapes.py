@@ -8,7 +8,7 @@ import pytest
 import stripe
 from stripe import ListObject, StripeObject
 
-from local.stripe_simulator import Simulator
+from local.stripe_simulator import Settings, Simulator
 
 START = 1_800_000_000
 CLASSES = {
@@ -17,6 +17,8 @@ CLASSES = {
     "credit_note": stripe.CreditNote,
     "customer": stripe.Customer,
     "customer_balance_transaction": stripe.CustomerBalanceTransaction,
+    "coupon": stripe.Coupon,
+    "discount": stripe.Discount,
     "event": stripe.Event,
     "invoice": stripe.Invoice,
     "invoice_payment": stripe.InvoicePayment,
@@ -29,6 +31,7 @@ CLASSES = {
     "price": stripe.Price,
     "product": stripe.Product,
     "refund": stripe.Refund,
+    "promotion_code": stripe.PromotionCode,
     "setup_intent": stripe.SetupIntent,
     "subscription": stripe.Subscription,
     "subscription_item": stripe.SubscriptionItem,
@@ -124,7 +127,7 @@ class Journey:
     """Calls through the plain object, with everything expanded that can be; keeps what was answered."""
 
     def __init__(self):
-        self.simulator = Simulator(now=lambda: START)
+        self.simulator = Simulator(now=lambda: START, settings=Settings(tax_percent=19))
         self.answers = []
 
     def call(self, method, path, *expand, expect=200, **params: Any):
@@ -135,6 +138,7 @@ class Journey:
         return body
 
 
+DISCOUNTED = ("discounts.promotion_code", "discounts.source.coupon", "discounts.customer")
 FULL = ("latest_invoice.confirmation_secret", "latest_invoice.payments", "customer")
 
 
@@ -220,17 +224,38 @@ def journey():
         tax_id_data=[{"type": "eu_vat", "value": "DE123456789"}], test_clock=clock["id"],
     )["id"]  # fmt: skip
     items = [{"price": tiered["id"], "quantity": 7, "metadata": {"of": "plan"}}]
-    sub = call("POST", "subscriptions", *FULL, customer=ada, items=items, metadata={"a": "b"})
+    half = call("POST", "coupons", percent_off=12.5, duration="repeating", duration_in_months=2, name="Half")["id"]
+    five = call("POST", "coupons", amount_off=500, currency="usd", duration="forever", id="FIVE", max_redemptions=9)[
+        "id"
+    ]
+    rules = {"first_time_transaction": True, "minimum_amount": 5, "minimum_amount_currency": "usd"}
+    promotion = {"type": "coupon", "coupon": half}
+    code = call(
+        "POST", "promotion_codes", "promotion.coupon", "customer",
+        promotion=promotion, code="HALF", customer=ada, expires_at=START + 86_400, restrictions=rules,
+    )["id"]  # fmt: skip
+    call("GET", "promotion_codes", "data.promotion.coupon", code="half", active=True)
+    discounts = [{"promotion_code": code}, {"coupon": five}]
+    sub = call(
+        "POST", "subscriptions", *FULL, *DISCOUNTED, "latest_invoice.discounts",
+        customer=ada, items=items, metadata={"a": "b"}, discounts=discounts, automatic_tax={"enabled": True},
+    )  # fmt: skip
     item = sub["items"]["data"][0]["id"]
     change: Any = {"items": [{"id": item, "price": flat["id"], "quantity": 9}]}
-    call("POST", "invoices/create_preview", subscription=sub["id"], subscription_details=change)
+    preview = call(
+        "POST", "invoices/create_preview", "discounts.source.coupon", "lines.data.discount_amounts.discount",
+        subscription=sub["id"], subscription_details=change, discounts=[{"coupon": five}],
+    )  # fmt: skip
+    call("GET", f"invoices/{preview['id']}/lines")
+    call("POST", "invoices/create_preview", subscription=sub["id"], subscription_details={"cancel_now": True})
     call("POST", f"subscriptions/{sub['id']}", *FULL, **change, proration_behavior="create_prorations")
     call("GET", "invoiceitems", "data.customer", customer=ada, pending=True)
     call("POST", "payment_methods/pm_card_authenticationRequired/attach", "customer", customer=ada)
     call("POST", f"customers/{ada}", invoice_settings={"default_payment_method": "pm_card_authenticationRequired"})
     held = call(
-        "POST", f"subscriptions/{sub['id']}", *FULL, "pending_update.subscription_items.price",
-        items=[{"id": item, "quantity": 90}], payment_behavior="pending_if_incomplete",
+        "POST", f"subscriptions/{sub['id']}", *FULL,
+        "pending_update.subscription_items.price", "pending_update.discounts",
+        items=[{"id": item, "quantity": 90}], payment_behavior="pending_if_incomplete", discounts=[{"coupon": five}],
         proration_behavior="always_invoice", metadata={"change_id": "c"},
     )  # fmt: skip
     assert held["pending_update"] and held["latest_invoice"]["confirmation_secret"]
@@ -240,7 +265,11 @@ def journey():
     call("POST", "payment_methods/pm_card_chargeCustomerFail/attach", customer=ada)
     call("POST", f"customers/{ada}", invoice_settings={"default_payment_method": "pm_card_chargeCustomerFail"})
     call("POST", f"test_helpers/test_clocks/{clock['id']}/advance", frozen_time=START + 32 * 86_400)
-    call("GET", f"subscriptions/{sub['id']}", *FULL, "items.data.price.product")
+    call("GET", f"subscriptions/{sub['id']}", *FULL, *DISCOUNTED, "items.data.price.product")
+    call("GET", "coupons")
+    call("POST", f"promotion_codes/{code}", active=False)
+    call("DELETE", f"subscriptions/{sub['id']}/discount")
+    call("DELETE", f"coupons/{five}")
     call("GET", "invoices", "data.payments", "data.lines.data.subscription", customer=ada)
     call("POST", f"subscriptions/{sub['id']}", pause_collection={"behavior": "void"}, cancel_at="max_period_end")
     unpaid = call("GET", "invoices", customer=ada, status="open")["data"][0]["id"]
