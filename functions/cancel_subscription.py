@@ -1,28 +1,32 @@
 """POST /subscription/cancel: at the end of the period, or now."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
-from billing import changes, gateway
+from billing import changes, plan_table, pricing
 from billing.api import Request, endpoint
 from billing.customers import Customer
-from billing.holds import Wish
+from billing.holds import Draft, Wish
 
 
 class Cancellation(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     immediately: bool = False
+    unused_time: Literal["none", "credit", "refund"] | None = None
 
 
 @endpoint(body=Cancellation)
 def handler(request: Request, wanted: Cancellation) -> dict:
-    """What was paid stays paid: nothing is refunded here. What earlier changes have left to be charged is charged."""
+    """What is given back of a period that is cut short is said, by the plan or here; unless said, nothing."""
 
     def decide(ours: Customer) -> Wish | None:
-        return ours.live().cancel(wanted.immediately)
+        subscription = ours.live()
+        plan = plan_table.by_price(subscription.theirs.price)
+        policy = plan.unused_time if plan else "none"
+        return subscription.cancel(wanted.immediately, wanted.unused_time or policy)
 
-    def draft(ours: Customer, wish: Wish, mark: str) -> changes.Draft:
-        now = wish.terms["immediately"]
-        owed = sum(gateway.waiting(ours.live().theirs).values()) if now else 0
-        return changes.Draft(ours.live().cancel_steps(mark, now, invoice_now=owed > 0))
+    def draft(ours: Customer, wish: Wish, mark: str) -> Draft:
+        return pricing.cancellation(ours, wish, mark, request.at)
 
     return changes.carry_out(request, decide, draft)

@@ -1,13 +1,13 @@
 """PUT /subscription/plan: move to another plan, or to the newest version of the same."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from billing import changes, plan_table, pricing
 from billing.api import Request, endpoint
 from billing.customers import Customer
-from billing.holds import Wish
+from billing.holds import Draft, Wish
 from billing.plans import MOST_SEATS, SLUG
 
 
@@ -15,6 +15,8 @@ class Choice(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     plan_slug: Annotated[str, Field(pattern=SLUG)]
     quantity: Annotated[int, Field(ge=1, le=MOST_SEATS)] | None = None
+    effective: Literal["now", "period_end"] | None = None
+    quote_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
 
 
 @endpoint(body=Choice)
@@ -22,9 +24,10 @@ def handler(request: Request, choice: Choice) -> dict:
     """The seats stay unless others are named; what the rest of the old plan was worth is credited."""
 
     def decide(ours: Customer) -> Wish | None:
-        return ours.live().change(plan_table.current(choice.plan_slug), choice.quantity or ours.live().theirs.quantity)
+        plan, quantity = plan_table.current(choice.plan_slug), choice.quantity or ours.live().theirs.quantity
+        return pricing.move(ours, plan, quantity, choice.effective, choice.quote_id, request.at)
 
-    def draft(ours: Customer, wish: Wish, mark: str) -> changes.Draft:
+    def draft(ours: Customer, wish: Wish, mark: str) -> Draft:
         return pricing.change(ours, wish, mark, request.at)
 
     return changes.carry_out(request, decide, draft)

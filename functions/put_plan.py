@@ -10,6 +10,7 @@ from billing.plans import MOST_METRICS, MOST_SEATS, SLUG, Metric, Plan, chargeab
 
 Name = Annotated[str, Field(pattern=SLUG)]
 Cents = Annotated[int, Field(ge=0, le=10**12)]
+Effective = Literal["now", "period_end"]
 Count = Annotated[int, Field(ge=0, le=10**15)]
 
 
@@ -33,6 +34,12 @@ class Offer(BaseModel):
     max_seats: Annotated[int, Field(ge=1, le=MOST_SEATS)] | None = None
     trial_days: Annotated[int, Field(ge=0, le=730)] = 0
     grace_days: Annotated[int, Field(ge=0, le=90)] = 7
+    trial_without_card: Literal["cancel", "pause"] = "cancel"
+    second_trial: Literal["end", "cancel"] = "end"
+    upgrades: Effective = "now"
+    downgrades: Effective = "period_end"
+    unused_time: Literal["none", "credit", "refund"] = "none"
+    access_while_paused: bool = False
     features: Annotated[list[Name], Field(max_length=200)] = []
     limits: Annotated[dict[Name, Count | None], Field(max_length=100, validate_default=True)] = {}
     metrics: Annotated[dict[Name, Counted], Field(max_length=MOST_METRICS)] = {}

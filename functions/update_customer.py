@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from billing import changes, registration
 from billing.api import Request, endpoint
 from billing.customers import Customer
-from billing.holds import Wish
+from billing.holds import Draft, Wish
 
 Text = Annotated[str, Field(min_length=1, max_length=255)]
 
@@ -45,8 +45,8 @@ def handler(request: Request, profile: Profile) -> dict:
     def decide(ours: Customer) -> Wish:
         return ours.describe(profile.model_dump())
 
-    def draft(ours: Customer, wish: Wish, mark: str) -> changes.Draft:
+    def draft(ours: Customer, wish: Wish, mark: str) -> Draft:
         registration.required(ours, request.at)
-        return changes.Draft(ours.profile_steps(wish, mark))
+        return Draft(ours.profile_steps(wish, mark))
 
     return changes.carry_out(request, decide, draft)

@@ -20,6 +20,7 @@ TABLES |= {"WEBHOOK_EVENTS_TABLE": "WebhookEvents"}
 os.environ.update(TABLES)
 os.environ.update(dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x"), AWS_DEFAULT_REGION="eu-west-1")
 os.environ.update(CUSTOMER_CLAIM="sub", STRIPE_SECRET="stripe", LIVE="false", DEFAULT_PLAN="", WEBHOOK_QUEUE="")
+os.environ.update(STRIPE_TAX="false", RETURN_HOSTS="app.example.com,localhost")
 os.environ.update(POWERTOOLS_SERVICE_NAME="tollgate")
 
 from billing import dynamodb, gateway, plan_table, queue, secrets, standing
@@ -29,6 +30,7 @@ from local.stripe_simulator import Simulator, serve
 SECRET = {"api_key": "sk_test_x", "webhook_secrets": ["whsec_test_old", "whsec_test"]}
 TEAM = {"name": "Team", "billing_interval": "month", "currency": "usd", "base_price_cents": 2000}
 TEAM |= {"price_per_seat_cents": 1000, "included_seats": 1, "max_seats": 50, "features": ["reports"]}
+TEAM |= {"downgrades": "now"}  # what has to wait is said where it has
 TEAM |= {"limits": {"max_api_calls": 1000, "max_projects": 10}, "metrics": {"api_calls": {}}}
 PRO = TEAM | {"name": "Pro", "base_price_cents": 10_000, "features": ["reports", "sso"], "max_seats": None}
 PRO |= {"limits": {"max_api_calls": None, "max_projects": 100}}

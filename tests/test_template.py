@@ -11,6 +11,7 @@ CHECK = "dynamodb:ConditionCheckItem"
 SECRET = {"StripeSecret": {"secretsmanager:GetSecretValue"}}
 PLANS = {"Plans": {GET, QUERY}}
 CHANGE = PLANS | SECRET | {"Subscriptions": {GET, PUT}, "Usage": {UPDATE}}
+QUOTED = CHANGE | {"Subscriptions": {GET, PUT, UPDATE}}  # a quote is used up
 METERED = PLANS | {"Subscriptions": {GET}}
 MAY = {
     "list_plans": PLANS,
@@ -20,10 +21,13 @@ MAY = {
     "update_customer": CHANGE,
     "subscribe": CHANGE,
     "get_subscription": {"Plans": {GET}, "Subscriptions": {GET}},
-    "change_plan": CHANGE,
-    "change_seats": CHANGE,
+    "quote_change": CHANGE,
+    "change_plan": QUOTED,
+    "change_seats": QUOTED,
+    "change_discount": CHANGE,
     "withdraw_change": CHANGE,
     "cancel_subscription": CHANGE,
+    "pause_subscription": CHANGE,
     "resume_subscription": CHANGE,
     "list_invoices": SECRET | {"Subscriptions": {GET, QUERY}},
     "record_usage": PLANS | {"Subscriptions": {GET, CHECK}, "Usage": {GET, PUT, UPDATE}},

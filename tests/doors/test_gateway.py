@@ -1,6 +1,6 @@
 import pytest
 
-from billing import gateway, registration
+from billing import gateway, registration, steps
 from billing.errors import Busy, Failed, NotFound, StripeRefused, Unavailable
 from billing.holds import EXPIRY, Step
 
@@ -33,7 +33,7 @@ def test_what_stripe_does_not_take_is_refused(api, subscribed, stripe):
     stripe.fault("card_declined", path="/v1/customers/.*/tax_ids")
     assert api("PUT", "/customer", {"tax_id": tax_id}).status == 402
     with pytest.raises(StripeRefused):
-        gateway._ask(gateway.client().v1.subscriptions.update, subscribed["id"], {"proration_behavior": "maybe"})
+        gateway.ask(gateway.client().v1.subscriptions.update, subscribed["id"], {"proration_behavior": "maybe"})
 
 
 @pytest.mark.parametrize("later", [60, EXPIRY + 60])
@@ -61,8 +61,8 @@ def test_what_someone_else_cancels_or_voids_at_the_same_moment_is_done(api, plan
     ]
 
     moments.once("before post", lambda: stripe.handle("POST", f"/v1/invoices/{invoice}/void"))
-    gateway.CALLS["void_invoice"].make(Step("void_invoice", invoice), {"idempotency_key": "v"})
+    steps.CALLS["void_invoice"].make(Step("void_invoice", invoice), {"idempotency_key": "v"})
     moments.once("before delete", lambda: stripe.handle("DELETE", f"/v1/subscriptions/{paid}"))
-    gateway.CALLS["cancel_subscription"].make(Step("cancel_subscription", paid), {})
+    steps.CALLS["cancel_subscription"].make(Step("cancel_subscription", paid), {})
 
     assert (stripe.invoices[invoice]["status"], stripe.subscriptions[paid]["status"]) == ("void", "canceled")

@@ -7,7 +7,8 @@ import pytest
 
 from billing import customer_table, plan_table, records
 from billing.plans import Metric, Plan
-from billing.subscriptions import DAY, Theirs
+from billing.subscriptions import DAY
+from billing.theirs import Theirs
 
 HARD, SOFT = Metric("max_api_calls"), Metric("max_exports", enforcement="soft")
 PRO = Plan("pro", 0, "Pro", "month", "usd", 1000, features=["sso"])

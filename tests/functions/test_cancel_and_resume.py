@@ -18,7 +18,7 @@ def test_a_cancellation_is_undone(api, subscribed, stripe):
 
     assert (answer.status, answer.json["cancel_at_period_end"]) == (200, False)
     assert stripe.subscriptions[subscribed["id"]]["cancel_at_period_end"] is False
-    assert api("POST", "/subscription/resume").json["code"] == "not_cancelling"
+    assert api("POST", "/subscription/resume").json["code"] == "nothing_to_resume"
 
 
 def test_what_stripes_portal_has_scheduled_is_undone_too(api, subscribed, stripe):

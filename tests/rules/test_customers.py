@@ -4,9 +4,10 @@ import pytest
 
 from billing.customers import Customer
 from billing.errors import AlreadySubscribed, ChangeInFlight
-from billing.holds import EXPIRY, PATIENCE, Change, Step, Wish, digest
+from billing.holds import EXPIRY, PATIENCE, Change, Draft, Step, Wish, digest
 from billing.plans import Plan
-from billing.subscriptions import Theirs, taken_up
+from billing.subscriptions import taken_up
+from billing.theirs import Theirs
 
 TEAM = Plan("team", 1, "Team", "month", "usd", 2000, max_seats=50, trial_days=14, price="price_team")
 START, END = 1_790_000_000, 1_792_592_000
@@ -15,9 +16,9 @@ ADA = Customer("ada", START, START, version=3, stripe_id="cus_1", subscription=t
 EIGHT = Wish("change", {"price": "price_team", "quantity": 8})
 
 
-def seats(change_id="c", at=START):
-    steps = [Step("update_subscription", "sub_1", {})]
-    return Change(change_id, f"mark-{change_id}", "f", EIGHT, steps, held_at=at, sent_at=at, billed="now")
+def seats(change_id="c", at=START, follow=()):
+    draft = Draft([Step("update_subscription", "sub_1", {})], follow=follow, invoices=True)
+    return Change(change_id, f"mark-{change_id}", "f", EIGHT, draft, held_at=at, sent_at=at)
 
 
 HELD = ADA.hold(seats(), START).customer
@@ -31,30 +32,38 @@ def test_what_stripe_does_not_show_stays_held_and_what_it_shows_is_settled_with_
     assert (shown.customer.pending, shown.settled.id, shown.settled.answer["seats"]) == (None, "c", 8)
 
 
-def test_a_young_hold_turns_others_away_and_an_old_one_gives_way_under_a_new_attempt():
-    with pytest.raises(ChangeInFlight):
-        HELD.hold(seats("d", START + 1), START + 1)
-    replaced = HELD.hold(seats("d", START + PATIENCE), START + PATIENCE).customer
+def test_what_follows_a_change_settles_it_not_before_it_is_done():
+    held = ADA.hold(seats(follow=[Step("credit_note", "in_1")]), START).customer
+    shown = replace(FIVE, quantity=8, change="mark-c")
 
-    assert (replaced.pending.id, replaced.pending.attempt, replaced.attempt) == ("d", 1, 1)
-    assert HELD.pending.overdue(START + PATIENCE) and not HELD.pending.expired(START + EXPIRY - 1)
+    assert held.absorb(shown, TEAM, START).customer.pending == held.pending
+    assert held.absorb(shown, TEAM, START, done=True).customer.pending is None
+
+
+def test_a_hold_turns_others_away_until_it_is_released_and_the_next_is_a_new_attempt():
+    with pytest.raises(ChangeInFlight):
+        HELD.hold(seats("d", START + PATIENCE), START + PATIENCE)
+    next_one = HELD.release(PENDING, START).customer.hold(seats("d", START + PATIENCE), START + PATIENCE).customer
+
+    assert (next_one.pending.id, next_one.pending.attempt, next_one.attempt) == ("d", 1, 1)
+    assert HELD.overdue(START + PATIENCE) and not HELD.overdue(START + PATIENCE - 1)
+    assert not HELD.pending.expired(START + EXPIRY - 1)
 
 
 def test_a_released_hold_comes_back_under_new_keys():
     released = HELD.release(PENDING, START).customer
     again = released.hold(seats(), START).customer
 
-    assert (released.pending, again.pending.key(0) == HELD.pending.key(0)) == (None, False)
+    assert (released.pending, again.pending.key("", 0) == HELD.pending.key("", 0)) == (None, False)
     assert not released.release(PENDING, START).moved
     assert not again.release(PENDING, START).moved  # an older attempt's failure is not the newer one's
 
 
-def test_the_second_failure_without_a_trace_releases():
-    once = HELD.doubt(PENDING, False, START).customer
+def test_a_failure_without_a_trace_is_counted_on_the_hold_it_is_of():
+    once = HELD.doubt(PENDING, START).customer
 
     assert once.pending and once.pending.failures == 1
-    assert once.doubt(once.pending, False, START).customer.pending is None
-    assert HELD.doubt(PENDING, True, START).customer.pending is None
+    assert not HELD.doubt(replace(PENDING, attempt=1), START).moved
 
 
 def test_one_live_subscription_and_the_same_wish_again_is_no_wish():
@@ -69,7 +78,7 @@ def test_one_that_was_never_paid_does_not_fill_the_slot():
     assert other
 
     assert unpaid.subscribe(TEAM, 5, None) is None
-    steps = unpaid.subscribe_steps(TEAM, other, "c", False)
+    steps = unpaid.subscribe_steps(TEAM, other, "c", False, False, False)
     assert [step.call for step in steps] == ["cancel_subscription", "create_subscription"]
 
 
@@ -99,12 +108,19 @@ def test_hearing_the_same_again_writes_nothing():
     assert not ADA.absorb(FIVE, TEAM, START + 5).moved
 
 
-def test_a_trial_is_had_once():
-    wish = Wish("subscribe", {"price": "price_team", "quantity": 1, "payment_method": None})
+def test_what_a_subscription_is_made_with():
+    wish = Wish("subscribe", {"price": "price_team", "quantity": 1, "payment_method": None, "promotion": "promo_1"})
     new = Customer("bob", START, START, stripe_id="cus_2")
+    (made,) = new.subscribe_steps(TEAM, wish, "c", False, trial=True, taxed=True)
+    (plain,) = new.subscribe_steps(TEAM, wish, "c", False, trial=False, taxed=False)
 
-    assert new.subscribe_steps(TEAM, wish, "c", False)[-1].params["trial_period_days"] == 14
-    assert "trial_period_days" not in replace(new, trialed=True).subscribe_steps(TEAM, wish, "c", False)[-1].params
+    assert made.params["trial_period_days"] == 14
+    assert made.params["trial_settings"] == {"end_behavior": {"missing_payment_method": "cancel"}}
+    assert (made.params["automatic_tax"], made.params["discounts"]) == (
+        {"enabled": True},
+        [{"promotion_code": "promo_1"}],
+    )
+    assert not plain.params.keys() & {"trial_period_days", "automatic_tax"}
     assert ADA.absorb(replace(FIVE, trial_ends_at=END), TEAM, START).customer.trialed
 
 

@@ -6,7 +6,8 @@ from billing import usage
 from billing.customers import Customer
 from billing.entitlements import allowance, feature, metered, standing_of
 from billing.plans import Metric, Plan
-from billing.subscriptions import DAY, Theirs
+from billing.subscriptions import DAY
+from billing.theirs import Theirs
 from billing.usage import Total, Unfit
 
 START, END = 1_790_000_000, 1_792_592_000

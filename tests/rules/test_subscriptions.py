@@ -2,10 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from billing.errors import NotCancelling, NotChangeable, OtherCurrency, SeatsOutOfRange
+from billing.errors import NotChangeable, NothingToResume, OtherCurrency, SeatsOutOfRange
 from billing.holds import Wish
 from billing.plans import Plan
-from billing.subscriptions import DAY, STATUSES, Awaited, Theirs, taken_up
+from billing.subscriptions import DAY, taken_up
+from billing.theirs import STATUSES, Awaited, Theirs
 
 TEAM = Plan("team", 1, "Team", "month", "usd", 2000, max_seats=50, grace_days=7, price="price_team")
 PRO = replace(TEAM, slug="pro", price="price_pro")
@@ -40,7 +41,11 @@ def test_an_unknown_status_has_the_access_of_the_last_known_one_and_allows_no_ch
         (True, "active"),
         False,
     )
-    for change in (lambda: dormant.change(TEAM, 8), lambda: dormant.cancel(False), lambda: dormant.resume()):
+    for change in (
+        lambda: dormant.change(TEAM, TEAM, 8, None),
+        lambda: dormant.cancel(False, "none"),
+        lambda: dormant.resume(),
+    ):
         with pytest.raises(NotChangeable):
             change()
 
@@ -54,25 +59,27 @@ def test_a_price_that_is_not_of_the_catalogue_gives_no_access():
 
 
 def test_a_wish_is_absolute_and_what_is_true_already_is_no_wish():
-    assert ADA.change(TEAM, 8) == Wish("change", {"price": "price_team", "quantity": 8})
-    assert ADA.change(PRO, 5) == Wish("change", {"price": "price_pro", "quantity": 5})
-    assert ADA.change(TEAM, 5) is None
+    assert ADA.change(TEAM, TEAM, 8, None) == Wish("change", {"price": "price_team", "quantity": 8, "effective": "now"})
+    assert ADA.change(TEAM, PRO, 5, None) == Wish("change", {"price": "price_pro", "quantity": 5, "effective": "now"})
+    assert ADA.change(TEAM, TEAM, 5, None) is None
 
 
 def test_what_waits_for_its_payment_is_no_new_wish_and_what_it_replaces_is_one():
     waiting = replace(ADA, theirs=replace(FIVE, awaited=Awaited("c", "price_team", 8, "in_1", END)))
 
-    assert waiting.change(TEAM, 8) is None
-    assert waiting.change(TEAM, 5) == Wish("change", {"price": "price_team", "quantity": 5})
+    assert waiting.change(TEAM, TEAM, 8, None) is None
+    assert waiting.change(TEAM, TEAM, 5, None) == Wish(
+        "change", {"price": "price_team", "quantity": 5, "effective": "now"}
+    )
     assert [step.call for step in waiting.change_steps("d", {}, True)] == ["void_invoice", "update_subscription"]
 
 
 def test_refusals():
     for refusal, change in (
-        (SeatsOutOfRange, lambda: ADA.change(TEAM, 51)),
-        (OtherCurrency, lambda: ADA.change(replace(PRO, currency="eur"), 5)),
-        (NotChangeable, lambda: told("past_due").change(TEAM, 6)),
-        (NotCancelling, lambda: ADA.resume()),
+        (SeatsOutOfRange, lambda: ADA.change(TEAM, TEAM, 51, None)),
+        (OtherCurrency, lambda: ADA.change(TEAM, replace(PRO, currency="eur"), 5, None)),
+        (NotChangeable, lambda: told("past_due").change(TEAM, TEAM, 6, None)),
+        (NothingToResume, lambda: ADA.resume()),
     ):
         with pytest.raises(refusal):
             change()
@@ -102,7 +109,7 @@ def test_what_the_portal_has_scheduled_is_cancelling_too_and_resumed_in_its_own_
     by_portal = replace(ADA, theirs=replace(FIVE, cancel_at=END))
     by_us = replace(ADA, theirs=replace(FIVE, cancel_at_period_end=True))
 
-    assert by_portal.public(TEAM, START)["cancel_at_period_end"] and by_portal.cancel(False) is None
+    assert by_portal.public(TEAM, START)["cancel_at_period_end"] and by_portal.cancel(False, "none") is None
     assert by_portal.resume_steps("c")[-1].params == {"cancel_at": "", "metadata": {"change_id": "c"}}
     assert by_us.resume_steps("c")[-1].params == {"cancel_at_period_end": False, "metadata": {"change_id": "c"}}
 

@@ -126,7 +126,7 @@ def test_a_rule_that_says_no_writes_nothing(ada, settle, nothing_happens):
         nothing = ada.ask("POST", "/subscription/resume")
     assert (too_many.status, too_many.json["code"]) == (422, "seats_out_of_range")
     assert (another.status, another.json["code"]) == (409, "already_subscribed")
-    assert (nothing.status, nothing.json["code"]) == (422, "not_cancelling")
+    assert (nothing.status, nothing.json["code"]) == (422, "nothing_to_resume")
 
 
 @pytest.mark.parametrize("fault", ["unreachable", "failed", "failed_after", "timeout", "rate_limit"])

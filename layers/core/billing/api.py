@@ -18,6 +18,7 @@ from billing.errors import (
     Malformed,
     NotFound,
     PaymentDeclined,
+    QuoteStale,
     Rejected,
     Unavailable,
     Undecided,
@@ -131,6 +132,8 @@ def _problem(refusal: BillingError, route: str | None) -> dict:
     content |= {"code": refusal.code, "detail": str(refusal)}
     if isinstance(refusal, Malformed) and refusal.fields:
         content["fields"] = refusal.fields
+    if isinstance(refusal, QuoteStale):
+        content["quote"] = refusal.quote
     if isinstance(refusal, Undecided):
         content["events"] = refusal.events
     later = {"retry-after": str(refusal.retry_after)} if refusal.retry_after else {}

@@ -1,9 +1,8 @@
 """How a wish becomes a fact, here and at Stripe, once: hold, apply, settle; and recover, by looking."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from billing import customer_table, gateway, plan_table, records
+from billing import customer_table, gateway, plan_table, records, steps
 from billing.api import Request, logger
 from billing.customers import Customer, Profile, Revision
 from billing.errors import (
@@ -18,19 +17,9 @@ from billing.errors import (
     Stale,
     Unavailable,
 )
-from billing.gateway import Said
-from billing.holds import Change, Settled, Step, Wish, digest
-from billing.proration import Proration
-from billing.subscriptions import STATUSES, Theirs
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """What a wish takes: steps with every parameter that goes to Stripe, and what they cost."""
-
-    steps: list[Step]
-    proration: Proration | None = None
-    billed: str | None = None
+from billing.holds import Change, Draft, Settled, Wish, digest
+from billing.steps import Said
+from billing.theirs import STATUSES, Theirs
 
 
 def carry_out(
@@ -63,6 +52,9 @@ def carry_out(
             wish = decide(ours)
             if held and held.wish == wish:
                 revision = ours.take(at)
+            elif held:
+                give_way(ours, held, at)
+                continue
             elif wish:
                 id = named or digest(ours.id, ours.created_at, ours.version, wish)
                 mark = digest(id, ours.created_at, ours.version)
@@ -76,23 +68,54 @@ def carry_out(
     raise Stale("the customer keeps moving")
 
 
+def caught_up(request: Request) -> Customer:
+    """The customer as Stripe has it now, to answer a question about it; a change in flight has to land first."""
+    for _ in range(records.TRIES):
+        ours = customer_table.find(request.customer, request.at)
+        if ours.pending and not ours.overdue(request.at):
+            raise ChangeInFlight("another change is waiting for Stripe")
+        try:
+            return recover(ours, request.at)
+        except Stale:
+            continue
+    raise Stale("the customer keeps moving")
+
+
 def recover(ours: Customer, at: int) -> Customer:
     """
     Find out what has become at Stripe of a hold whose maker is dead, and of all else, before anything is decided.
 
-    A hold that is found is settled. One that is not may be sent again by its own wish, under the same keys, as long
-    as Stripe surely remembers them; another wish replaces it. Stale if the record moves meanwhile.
+    A hold that is found is settled, and what follows it is done. One that is not may be sent again by its own wish,
+    under the same keys, as long as Stripe surely remembers them; to another wish it gives way. Stale if the record
+    moves meanwhile.
     """
     held = ours.pending
-    said = gateway.look(held) if held else None
+    said = steps.look(held) if held else None
+    if held and said and held.draft.follow:
+        steps.follow(held)
+        said = steps.look(held)
     if held and not said and held.expired(at):
-        ours = records.update(ours, lambda current: current.release(held, at), at)
+        ours = give_way(ours, held, at)
+    found = said is not None
     said = said or _current(ours)
     if not said:
         return ours
-    revision = settling(ours, said, at)
+    revision = settling(ours, said, at, done=found)
     records.commit(ours, revision)
-    return revision.customer
+    after = revision.customer
+    lost = after.subscription.lost() if after.subscription and not after.pending else None
+    if lost:
+        steps.restore(lost)
+        restored = after.restored(at)
+        records.commit(after, restored)
+        return recover(restored.customer, at)
+    return after
+
+
+def give_way(ours: Customer, held: Change, at: int) -> Customer:
+    """A hold of which nothing has come: what it had put aside is put back, and it is released."""
+    steps.restore(held)
+    return records.update(ours, lambda current: current.release(held, at), at)
 
 
 def _current(ours: Customer) -> Theirs | None:
@@ -105,12 +128,14 @@ def _current(ours: Customer) -> Theirs | None:
     return next((theirs for theirs in living if theirs.fills_slot), next(iter(living), None))
 
 
-def settling(ours: Customer, said: Said, at: int) -> Revision:
-    """What our record becomes by what Stripe said."""
+def settling(ours: Customer, said: Said, at: int, done: bool = False) -> Revision:
+    """What our record becomes by what Stripe said. `done`: the held change is known to be, and all that follows it."""
     if isinstance(said, Theirs):
-        plan = plan_table.by_price(said.price)
+        plan, coming = plan_table.by_price(said.price), said.awaited or said.scheduled
         known = ours.subscription and ours.subscription.theirs.id == said.id
-        revision = ours.absorb(said, plan, at, None if known else customer_table.aside(ours.id, said.id))
+        aside = None if known else customer_table.aside(ours.id, said.id)
+        next_plan = plan_table.by_price(coming.price) if coming and coming.price else None
+        revision = ours.absorb(said, plan, at, aside, next_plan, done)
         strange = {"unknown_status": said.status not in STATUSES, "unknown_plan": plan is None}
         strange["second_subscription"] = said.fills_slot and any(each.theirs.id == said.id for each in revision.aside)
         for what in (what for what, is_so in strange.items() if is_so):
@@ -123,7 +148,7 @@ def settling(ours: Customer, said: Said, at: int) -> Revision:
 def _join(ours: Customer, held: Change, wish: Wish | None, request: Request) -> dict:
     """The same wish is held, by someone who may be at work. Whoever comes too late to have ended in time only looks."""
     at, id = request.at, _named(request)
-    said = gateway.look(held) if held.wish == wish else None
+    said = steps.look(held) if held.wish == wish and not held.draft.follow else None
     if not said and (held.wish != wish or not held.joinable(at)):
         raise ChangeInFlight("another change is waiting for Stripe")
     told = _told(*_settle(ours, held, said, at), held) if said else _finish(ours, request)
@@ -140,23 +165,29 @@ def _finish(ours: Customer, request: Request) -> dict:
 
 
 def _apply(ours: Customer, change: Change, at: int) -> Said:
-    """Send the steps, then look: the answer to a key may be an old one."""
+    """Send the steps, then look: the answer to a key may be an old one. Then what follows them, and look again."""
     try:
-        gateway.apply(change)
+        steps.take(change)
     except (PaymentDeclined, Rejected, NotFound, Conflict, Failed) as failure:
-        said = gateway.look(change)  # it may have happened all the same
+        said = steps.look(change)  # it may have happened all the same
         if said:
-            return said
-        if isinstance(failure, Failed):
-            hopeless = isinstance(failure, KeySpent)
-            records.update(ours, lambda current: current.doubt(change, hopeless, at), at)
+            return _followed(change, said)
+        if isinstance(failure, Failed) and not isinstance(failure, KeySpent) and not change.failures:
+            records.update(ours, lambda current: current.doubt(change, at), at)
         else:
-            records.update(ours, lambda current: current.release(change, at), at)
+            give_way(ours, change, at)
         raise
-    said = gateway.look(change)
+    said = steps.look(change)
     if not said:
         raise Unavailable("Stripe took the change and does not show it yet")
-    return said
+    return _followed(change, said)
+
+
+def _followed(change: Change, said: Said) -> Said:
+    if not change.draft.follow:
+        return said
+    steps.follow(change)
+    return steps.look(change) or said
 
 
 def _settle(ours: Customer, held: Change, said: Said, at: int) -> tuple[Customer, Settled | None]:
@@ -165,13 +196,13 @@ def _settle(ours: Customer, held: Change, said: Said, at: int) -> tuple[Customer
     then what Stripe says now, unless that is settled.
     """
     for _ in range(records.TRIES):
-        revision = settling(ours, said, at)
+        revision = settling(ours, said, at, done=True)
         try:
             records.commit(ours, revision)
             return revision.customer, revision.settled
         except Stale:
             ours = customer_table.find(ours.id, at)
-            looked = gateway.look(held) if ours.holds(held) else None
+            looked = steps.look(held) if ours.holds(held) else None
             if not looked:  # what was said before may be older than the record
                 return ours, None
             said = looked
@@ -194,11 +225,9 @@ def _again(told: Settled, request: Request) -> dict:
 
 
 def _true_already(ours: Customer, request: Request) -> dict:
-    """Nothing to do; a dead hold gives way, and a key of the caller's is taken."""
-    at, subscription, held, id = request.at, ours.live(), ours.pending, _named(request)
+    """Nothing to do; and a key of the caller's is taken."""
+    at, subscription, id = request.at, ours.live(), _named(request)
     answer = subscription.public(plan_table.by_price(subscription.theirs.price), at)
-    if held:
-        ours = records.update(ours, lambda current: current.release(held, at), at)
     if id:
         records.commit(ours, ours.answered(id, request.fingerprint, answer, at))
     return _payable(answer, subscription.theirs.client_secret)
@@ -217,11 +246,9 @@ def _change(id: str, mark: str, request: Request, wish: Wish, draft: Draft) -> C
         mark=mark,
         fingerprint=request.fingerprint,
         wish=wish,
-        steps=draft.steps,
+        draft=draft,
         held_at=request.at,
         sent_at=request.at,
-        proration=draft.proration,
-        billed=draft.billed,
     )
 
 

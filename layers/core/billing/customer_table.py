@@ -6,11 +6,14 @@ from typing import Any
 
 from billing import dynamodb
 from billing.customers import Customer, Profile, Revision
+from billing.discounts import Discount
 from billing.errors import NotFound
-from billing.holds import Change, Settled, Step, Wish
+from billing.holds import Change, Draft, Settled, Step, Wish
 from billing.invoices import Invoice
 from billing.proration import Line, Proration
-from billing.subscriptions import Awaited, Subscription, Theirs
+from billing.quotes import Quote, Reckoning
+from billing.subscriptions import Subscription
+from billing.theirs import Awaited, Schedule, Theirs
 
 TABLE = os.environ["SUBSCRIPTIONS_TABLE"]
 DAY = 86_400
@@ -40,6 +43,23 @@ def settled(id: str, change_id: str) -> Settled | None:
     return Settled(change_id, found["fingerprint"], found["answer"]) if found else None
 
 
+def quote(id: str, quote_id: str) -> Quote | None:
+    """One that was given to this customer, used or not; None: there is no such, or it is long void."""
+    found = dynamodb.get(TABLE, pk=_pk(id), sk=f"quote#{quote_id}")
+    return _quote(_fields(found)) if found else None
+
+
+def promise(id: str, quote: Quote) -> None:
+    item = _quoted(id, quote.id) | asdict(quote) | {"expires": quote.valid_until + DAY}
+    dynamodb.transact([dynamodb.put(TABLE, item)])
+
+
+def trialed(fingerprint: str) -> str | None:
+    """The customer whose card has had its trial."""
+    found = dynamodb.get(TABLE, pk=f"card#{fingerprint}", sk="trial")
+    return found["customer"] if found else None
+
+
 def invoices(id: str, most: int) -> list[Invoice]:
     """The newest first."""
     return [Invoice(**_fields(item)) for item in dynamodb.query(TABLE, _pk(id), "invoice#", newest=most)]
@@ -58,6 +78,14 @@ def writes(revision: Revision) -> list[dict]:
     if settled := revision.settled:
         answer = {"fingerprint": settled.fingerprint, "answer": settled.answer, "expires": at + DAY}
         written.append(_item(pk, f"change#{settled.id}", answer))
+    if revision.uses:
+        unused = "attribute_exists(pk) AND used = :no"
+        key = _quoted(customer.id, revision.uses)
+        written.append(dynamodb.update(TABLE, key, "SET used = :yes", unused, yes=True, no=False))
+    if revision.claims:
+        free = "attribute_not_exists(pk) OR customer = :me"
+        item = {"pk": f"card#{revision.claims}", "sk": "trial", "customer": customer.id}
+        written.append(dynamodb.put(TABLE, item, free, me=customer.id))
     for invoice in revision.invoices:
         written.append(_item(pk, f"invoice#{invoice.created:012}#{invoice.id}", asdict(replace(invoice, links={}))))
     return written
@@ -86,6 +114,10 @@ def _kept(subscription: Subscription) -> Subscription:
     return replace(subscription, theirs=replace(subscription.theirs, client_secret=None))
 
 
+def _quoted(id: str, quote_id: str) -> dict:
+    return {"pk": _pk(id), "sk": f"quote#{quote_id}"}
+
+
 def _pk(id: str) -> str:
     return f"customer#{id}"
 
@@ -105,14 +137,25 @@ def _customer(item: dict) -> Customer:
 def _subscription(fields: dict[str, Any]) -> Subscription:
     theirs = fields["theirs"]
     theirs["awaited"] = theirs["awaited"] and Awaited(**theirs["awaited"])
+    theirs["schedule"] = (schedule := theirs.get("schedule")) and Schedule(**schedule)
+    theirs["discounts"] = [Discount(**discount) for discount in theirs.get("discounts", [])]
     fields["theirs"] = Theirs(**theirs)
+    fields["awaiting"] = (awaiting := fields.get("awaiting")) and _change(awaiting)
     return Subscription(**fields)
 
 
 def _change(fields: dict[str, Any]) -> Change:
-    fields["wish"] = Wish(**fields["wish"])
-    fields["steps"] = [Step(**step) for step in fields["steps"]]
-    if proration := fields["proration"]:
-        proration["lines"] = [Line(**line) for line in proration["lines"]]
-        fields["proration"] = Proration(**proration)
-    return Change(**fields)
+    draft = fields["draft"]
+    for part in ("steps", "follow", "restore"):
+        draft[part] = [Step(**step) for step in draft[part]]
+    return Change(**fields | {"wish": Wish(**fields["wish"]), "draft": Draft(**draft)})
+
+
+def _quote(fields: dict[str, Any]) -> Quote:
+    del fields["expires"]
+    reckoned = fields["reckoned"]
+    proration = reckoned["proration"]
+    for part in ("lines", "waiting"):
+        proration[part] = [Line(**line) for line in proration[part]]
+    reckoned = Reckoning(**reckoned | {"proration": Proration(**proration)})
+    return Quote(**fields | {"reckoned": reckoned})

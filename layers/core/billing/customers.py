@@ -11,7 +11,8 @@ from billing.errors import AlreadySubscribed, ChangeInFlight, NotFound
 from billing.holds import Change, Settled, Step, Wish
 from billing.invoices import Invoice
 from billing.plans import Plan
-from billing.subscriptions import Subscription, Theirs, taken_up
+from billing.subscriptions import Subscription, taken_up
+from billing.theirs import Theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class TheirCustomer:
     deleted: bool = False
     change: str | None = None  # mark of the last change of ours to its profile
     payment_method: str | None = None  # the one on file
+    fingerprint: str | None = None  # of its card
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,9 @@ class Customer:
             raise NotFound("no subscription")
         return self.subscription
 
-    def subscribe(self, plan: Plan, quantity: int, payment_method: str | None) -> Wish | None:
+    def subscribe(
+        self, plan: Plan, quantity: int, payment_method: str | None = None, promotion: str | None = None
+    ) -> Wish | None:
         """
         One live subscription per customer; None if it already is the wished one.
 
@@ -68,14 +72,15 @@ class Customer:
         if self.subscription and not self.subscription.theirs.ended:
             theirs = self.subscription.theirs
             same = (theirs.price, theirs.quantity) == (plan.price, quantity)
+            same &= promotion is None or promotion in [discount.promotion for discount in theirs.discounts]
             if same and payment_method in ((None, self.payment_method) if theirs.fills_slot else (None,)):
                 return None
             if theirs.fills_slot:
                 raise AlreadySubscribed("one subscription per customer: change the plan or the seats of this one")
-        terms = {"price": plan.price, "quantity": quantity, "payment_method": payment_method}
+        terms = {"price": plan.price, "quantity": quantity, "payment_method": payment_method, "promotion": promotion}
         return Wish("subscribe", terms)
 
-    def subscribe_steps(self, plan: Plan, wish: Wish, mark: str, on_file: bool) -> list[Step]:
+    def subscribe_steps(self, plan: Plan, wish: Wish, mark: str, on_file: bool, trial: bool, taxed: bool) -> list[Step]:
         """
         With a payment method, given or on file, Stripe charges at once; without, the client confirms the first payment.
 
@@ -90,9 +95,12 @@ class Customer:
             "billing_mode": {"type": "flexible"},
             "metadata": {"change_id": mark, "customer": self.id},
         }
-        if plan.trial_days and not self.trialed:
-            params["trial_period_days"] = plan.trial_days
-            params["trial_settings"] = {"end_behavior": {"missing_payment_method": "cancel"}}
+        if wish.terms["promotion"]:
+            params["discounts"] = [{"promotion_code": wish.terms["promotion"]}]
+        if taxed:
+            params["automatic_tax"] = {"enabled": True}
+        if trial:
+            params |= plan.trial()
         steps = [Step("put_on_file", stripe_id, {"payment_method": given})] if given else []
         if self.subscription and not self.subscription.theirs.ended:  # it was never paid
             steps += self.subscription.cancel_steps(mark, immediately=True)
@@ -121,14 +129,14 @@ class Customer:
         return replace(self._revise(at, stripe_id=stripe_id, registering_since=None), names=stripe_id)
 
     def hold(self, change: Change, at: int) -> Revision:
-        """A hold that is overdue has been looked for at Stripe and not been found: it gives way."""
-        if self.pending and not self.pending.overdue(at):
+        """A hold that is in the way has to be settled or released first."""
+        if self.pending:
             raise ChangeInFlight("another change is waiting for Stripe")
-        attempt = self.attempt + bool(self.pending)
         subscription = self.subscription
-        if subscription and change.billed == "now":
+        if subscription and change.draft.invoices:
             subscription = subscription.invoiced(at)
-        return self._revise(at, pending=replace(change, attempt=attempt), attempt=attempt, subscription=subscription)
+        held = self._revise(at, pending=replace(change, attempt=self.attempt), subscription=subscription)
+        return replace(held, uses=change.draft.quote, claims=change.draft.claim)
 
     def take(self, at: int) -> Revision:
         """An overdue hold is sent again, by someone who is alive: to the others it is young once more."""
@@ -138,26 +146,37 @@ class Customer:
         """Nothing has come of it."""
         return self._revise(at, pending=None, attempt=self.attempt + 1) if self.holds(change) else Revision(self)
 
-    def doubt(self, change: Change, hopeless: bool, at: int) -> Revision:
-        """Stripe failed and shows no trace. The second time it is repeating itself: let the next attempt begin."""
-        if not self.holds(change) or not self.pending:
-            return Revision(self)
-        if hopeless or self.pending.failures:
-            return self.release(change, at)
-        return self._revise(at, pending=replace(self.pending, failures=1))
+    def restored(self, at: int) -> Revision:
+        """What a change that was never paid had put aside is to come again."""
+        return self._revise(at, subscription=self.subscription and replace(self.subscription, awaiting=None))
 
-    def absorb(self, theirs: Theirs, plan: Plan | None, at: int, aside: Subscription | None = None) -> Revision:
+    def doubt(self, change: Change, at: int) -> Revision:
+        """Stripe failed and shows no trace. The second time it is repeating itself."""
+        if not self.holds(change):
+            return Revision(self)
+        return self._revise(at, pending=replace(change, failures=change.failures + 1))
+
+    def absorb(
+        self,
+        theirs: Theirs,
+        plan: Plan | None,
+        at: int,
+        aside: Subscription | None = None,
+        coming: Plan | None = None,
+        done: bool = False,
+    ) -> Revision:
         """
-        Record what Stripe says of a subscription. A held change that it shows is settled; one that it does not stays.
+        Record what Stripe says of a subscription. A held change that it shows is settled, unless something follows it
+        that does not show (`done`: all of it is known to be done); one that it does not stays.
 
         It becomes the customer's one if that place is free; else it stands aside (`aside`, if it stood there before):
         ended long ago, or made elsewhere beside the live one.
         """
         before, held = self.subscription, self.pending
         if before and before.theirs.id == theirs.id:
-            after, gone = before.follow(theirs, plan, at), ()
+            after, gone = before.follow(theirs, plan, at, coming), ()
         elif self._takes_over(theirs):
-            after, gone = taken_up(theirs, plan, at), (before,) if before else ()
+            after, gone = taken_up(theirs, plan, at, coming), (before,) if before else ()
         else:
             after = aside.follow(theirs, plan, at) if aside else taken_up(theirs, plan, at)
             return Revision(self) if after == aside else self._revise(at, aside=(after,))
@@ -165,7 +184,9 @@ class Customer:
         fields: dict = {"subscription": after, "trialed": self.trialed or theirs.trial_ends_at is not None}
         if not before or before.terms() != after.terms():
             fields["terms"] = self.terms + 1
-        if held and self._shows(theirs, held):
+        if held and (done or not held.draft.follow) and self._shows(theirs, held):
+            waits = theirs.awaited is not None and theirs.awaited.change == held.mark and held.draft.restore
+            fields["subscription"] = after = replace(after, awaiting=held if waits else None)
             answer = _answer(held, after.public(plan, at))
             fields["payment_method"] = held.wish.terms.get("payment_method") or self.payment_method
             return self._revise(at, aside=gone, settled=answer, pending=None, **fields)
@@ -183,6 +204,10 @@ class Customer:
         """Told without a change of its own: the wish was true already, or someone else's was the same."""
         return self._revise(at, settled=Settled(change_id, fingerprint, answer))
 
+    def overdue(self, at: int) -> bool:
+        """Whether a change is held by someone who is dead."""
+        return self.pending is not None and self.pending.overdue(at)
+
     def holds(self, change: Change) -> bool:
         return self.pending is not None and (self.pending.mark, self.pending.attempt) == (change.mark, change.attempt)
 
@@ -197,11 +222,15 @@ class Customer:
 
     def _shows(self, theirs: Theirs, held: Change) -> bool:
         """By the change's mark; where the last call takes no metadata, by what it leaves behind."""
-        last = held.steps[-1]
-        if last.call == "cancel_subscription":
-            return last.target == theirs.id and theirs.ended
-        if last.call == "void_invoice":
-            return theirs.awaited is None or theirs.awaited.invoice != last.target
+        main = held.main
+        if main.call == "cancel_subscription":
+            return main.target == theirs.id and theirs.ended
+        if main.call == "void_invoice":
+            return theirs.awaited is None or theirs.awaited.invoice != main.target
+        if main.call == "release_schedule":
+            return main.target == theirs.id and theirs.schedule is None
+        if main.call == "resume_subscription":
+            return theirs.shows(held.mark) and (theirs.status != "paused" or theirs.open_invoice is not None)
         return theirs.shows(held.mark)
 
     def _revise(self, at: int, aside: tuple = (), settled: Settled | None = None, **fields) -> Revision:
@@ -218,6 +247,8 @@ class Revision:
     aside: tuple[Subscription, ...] = ()
     settled: Settled | None = None
     invoices: tuple[Invoice, ...] = ()
+    uses: str | None = None  # a quote, which is used up
+    claims: str | None = None  # a card, which has its one trial
 
     def billing(self, invoices: tuple[Invoice, ...], at: int) -> Revision:
         """The same, with invoices: they are the customer's, so its version moves."""
@@ -233,8 +264,7 @@ class Revision:
 
 
 def _answer(change: Change, answer: dict) -> Settled:
-    priced = {"proration": change.proration.public(), "billed": change.billed} if change.proration else {}
-    return Settled(change.id, change.fingerprint, answer | priced)
+    return Settled(change.id, change.fingerprint, answer | change.draft.told)
 
 
 def _next(customer: Customer, at: int, **fields) -> Customer:

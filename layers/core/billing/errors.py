@@ -11,12 +11,19 @@ BillingError
  │   ├─ Stale                  someone else moved the record first
  │   ├─ ChangeInFlight         another change is waiting for Stripe
  │   ├─ KeyReused              this Idempotency-Key has meant something else
- │   └─ AlreadySubscribed      one live subscription per customer
+ │   ├─ AlreadySubscribed      one live subscription per customer
+ │   ├─ QuoteStale             what was quoted holds no more; `quote` is a fresh one
+ │   └─ QuoteUsed              a quote is good for one change
  ├─ Rejected              422  the rules say no, and would say no again
  │   ├─ SeatsOutOfRange
  │   ├─ OtherCurrency          a subscription keeps its currency
  │   ├─ NotChangeable          not while the subscription has this status
- │   ├─ NotCancelling          nothing to resume
+ │   ├─ NothingToChange        it is so already
+ │   ├─ NotPausable            not while it is cancelled, going to be, or not running
+ │   ├─ NothingToResume        neither cancelled nor paused
+ │   ├─ NothingUpcoming        no further invoice is to come
+ │   ├─ NoSuchPromotion        nobody can use this promotion code
+ │   ├─ ReturnUrlRefused       not a host that the deployer allows
  │   └─ StripeRefused          Stripe's own rules say no
  └─ Unavailable           503  no answer to trust: the same wish may safely be sent again
      ├─ Misconfigured          our secret, or the key in it, is not what Stripe wants: for the operator
@@ -77,6 +84,15 @@ class KeyReused(Conflict, code="idempotency_key_reused"): ...
 class AlreadySubscribed(Conflict, code="already_subscribed"): ...
 
 
+class QuoteStale(Conflict, code="quote_stale"):
+    def __init__(self, message: str, quote: dict):
+        super().__init__(message)
+        self.quote = quote
+
+
+class QuoteUsed(Conflict, code="quote_used"): ...
+
+
 class Rejected(BillingError, code="rejected"): ...
 
 
@@ -89,7 +105,22 @@ class OtherCurrency(Rejected, code="other_currency"): ...
 class NotChangeable(Rejected, code="not_changeable"): ...
 
 
-class NotCancelling(Rejected, code="not_cancelling"): ...
+class NothingToChange(Rejected, code="nothing_to_change"): ...
+
+
+class NotPausable(Rejected, code="not_pausable"): ...
+
+
+class NothingToResume(Rejected, code="nothing_to_resume"): ...
+
+
+class NothingUpcoming(Rejected, code="nothing_upcoming"): ...
+
+
+class NoSuchPromotion(Rejected, code="no_such_promotion"): ...
+
+
+class ReturnUrlRefused(Rejected, code="return_url_refused"): ...
 
 
 class StripeRefused(Rejected, code="stripe_refused"): ...

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from billing.proration import Proration
-
 LIFE = 25  # seconds: the function's timeout
 PATIENCE = 2 * LIFE  # seconds: whoever sent an older hold's steps is dead, and so is whoever joined in time
 EXPIRY = 23 * 3600  # seconds: an hour before Stripe may forget an idempotency key
@@ -16,7 +14,7 @@ EXPIRY = 23 * 3600  # seconds: an hour before Stripe may forget an idempotency k
 class Wish:
     """Where the customer wants to be: absolute, so that wishing twice is wishing once."""
 
-    action: str  # subscribe, change, cancel, resume, withdraw, profile
+    action: str  # subscribe, checkout, change, discount, cancel, pause, resume, withdraw, profile
     terms: dict = field(default_factory=dict)
 
 
@@ -24,29 +22,47 @@ class Wish:
 class Step:
     """One call to Stripe, fixed whole at the hold: what is sent again is what was sent."""
 
-    call: str  # a line of gateway.CALLS
+    call: str  # a line of steps.CALLS
     target: str  # the object it is about; for a creation, the Stripe customer
     params: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """
+    What a wish takes. The last of `steps` is the one that makes it true: until it is taken there is a way back, by
+    `restore`; once it is taken there is none, and what follows is owed.
+    """
+
+    steps: list[Step]
+    follow: list[Step] = field(default_factory=list)  # each looks whether it has been taken: it may be taken twice
+    restore: list[Step] = field(default_factory=list)  # likewise
+    told: dict = field(default_factory=dict)  # what the caller is told beside the subscription: what it costs
+    invoices: bool = False  # whether Stripe makes an invoice of it at once
+    quote: str | None = None  # the id of the one that it uses up
+    claim: str | None = None  # fingerprint of the card that has its one trial by this
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """
-    A wish and the steps that make it true. It is found at Stripe when its last step is: by its mark in the metadata,
-    or, where a call takes none, by the state that it leaves.
+    A wish and what makes it true, on record. It is found at Stripe by its mark in the metadata, or, where a call takes
+    none, by the state that it leaves.
     """
 
     id: str  # of what was asked for: the same Idempotency-Key is the same id
     mark: str  # of this hold of it, in Stripe's metadata and keys: no earlier hold is taken for it
     fingerprint: str  # of the request: the same Idempotency-Key must come with the same
     wish: Wish
-    steps: list[Step]
+    draft: Draft
     held_at: int
     sent_at: int  # when someone last began to send its steps
     attempt: int = 0
     failures: int = 0
-    proration: Proration | None = None
-    billed: str | None = None  # now, next_invoice; None where nothing is
+
+    @property
+    def main(self) -> Step:
+        return self.draft.steps[-1]
 
     def joinable(self, at: int) -> bool:
         """Whether who begins now will have ended when it is overdue."""
@@ -58,9 +74,9 @@ class Change:
     def expired(self, at: int) -> bool:
         return at >= self.held_at + EXPIRY
 
-    def key(self, number: int) -> str:
+    def key(self, part: str, number: int) -> str:
         """Stripe's idempotency key of a step: a new attempt is a new key, for Stripe replays a stored 402 or 500."""
-        return f"{self.mark}:{number}:{self.attempt}"
+        return f"{self.mark}:{part}{number}:{self.attempt}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from billing.errors import SeatsOutOfRange
+from billing.periods import MONTHS
 
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"  # of a plan, and of what it names: features, limits, metrics
 MOST_SEATS = 1_000_000
@@ -49,6 +50,12 @@ class Plan:
     max_seats: int | None = 0
     trial_days: int = 0
     grace_days: int = 0  # of access after a renewal could not be paid
+    trial_without_card: str = "cancel"  # what its end does then: cancel, pause
+    second_trial: str = "end"  # one that comes to light when it has begun: end (it is charged now), cancel
+    upgrades: str = "now"  # when they take effect unless said: now, period_end
+    downgrades: str = "period_end"
+    unused_time: str = "none"  # what cancelling now gives back of it unless said: none, credit, refund
+    access_while_paused: bool = False
     features: list[str] = field(default_factory=list)
     limits: dict[str, int | None] = field(default_factory=dict)
     metrics: dict[str, Metric] = field(default_factory=dict)
@@ -69,9 +76,24 @@ class Plan:
         """What a whole period of so many seats costs: the graduated total of the tiers."""
         return self.base_price_cents + self.price_per_seat_cents * max(0, seats - self.included_seats)
 
+    def trial(self) -> dict:
+        """As Stripe takes it, at a creation (docs: Configure trial offers)."""
+        ends = {"end_behavior": {"missing_payment_method": self.trial_without_card}}
+        return {"trial_period_days": self.trial_days, "trial_settings": ends}
+
     def seat(self, seats: int) -> None:
         if self.max_seats is not None and seats > self.max_seats:
             raise SeatsOutOfRange(f"{self.name} allows at most {self.max_seats} seats")
+
+    def becomes(self, seats: int, other: Plan, others: int) -> str:
+        """
+        When a move to so many seats of another plan takes effect, as this plan has it: now, period_end.
+
+        Down is a shorter interval, or a lower price for the same one (docs: Customer portal, downgrades).
+        """
+        months = MONTHS[other.billing_interval] - MONTHS[self.billing_interval]
+        down = months < 0 or (months == 0 and other.total(others) < self.total(seats))
+        return self.downgrades if down else self.upgrades
 
     def limit_of(self, metric: Metric) -> int | None:
         return self.limits.get(metric.limit, 0)

@@ -1,25 +1,176 @@
-"""What a change of plan or seats costs today: Stripe's own preview is the authority, and the change says the same."""
+"""What a change costs, by Stripe's own preview: the authority on what it will charge (docs/proration.md)."""
 
-from billing import gateway, plan_table
-from billing.changes import Draft
+from fractions import Fraction
+
+from billing import customer_table, gateway, plan_table
+from billing.api import logger
 from billing.customers import Customer
-from billing.holds import Wish
+from billing.errors import NotFound, NothingToChange, QuoteStale, QuoteUsed
+from billing.holds import Draft, Step, Wish, digest
+from billing.plans import Plan
+from billing.proration import Proration, discounted, prorate
+from billing.quotes import LIFE, Quote, Reckoning
+from billing.refunds import give_back
+from billing.theirs import Theirs
+
+
+def move(
+    ours: Customer, plan: Plan, quantity: int, effective: str | None, quote_id: str | None = None, at: int = 0
+) -> Wish | None:
+    """
+    Where the customer wants to be, and when: by the policy of the plan it has, unless said, or by a quote of the same.
+
+    A quote is only good for the customer it was given to, and only once.
+    """
+    held, given = ours.pending, None
+    if quote_id:
+        if held and held.draft.quote == quote_id:
+            return held.wish
+        given = customer_table.quote(ours.id, quote_id)
+        if not given:
+            raise NotFound("no such quote")
+        if given.used:
+            raise QuoteUsed("a quote is good for one change: ask for another")
+        effective = effective or given.reckoned.effective
+    subscription = ours.live()
+    wish = subscription.change(plan_table.of(subscription), plan, quantity, effective)
+    if not given or not wish or wish.action != "change":
+        return wish
+    quoted = {name: getattr(given.reckoned, name) for name in wish.terms}
+    if quoted != wish.terms:
+        raise QuoteStale("what was quoted is another change, or of an older version", quote(ours, wish, at))
+    return Wish("change", wish.terms | {"quote": given.id})
+
+
+def quote(ours: Customer, wish: Wish | None, at: int) -> dict:
+    """What a move would cost, promised: it is on record until it is too old."""
+    if not wish or wish.action != "change":
+        raise NothingToChange("it is so already")
+    reckoned, subscription = _reckon(ours, wish, at, at), ours.live()
+    valid_until = min(at + LIFE, max(at, subscription.theirs.current_period_end))
+    id = digest(ours.id, ours.version, reckoned.price, reckoned.quantity, reckoned.effective, at)
+    given = Quote(id, at, valid_until, reckoned, _next_invoice(subscription.theirs, reckoned))
+    customer_table.promise(ours.id, given)
+    return given.public(plan_table.priced(reckoned.price).slug)
 
 
 def change(ours: Customer, wish: Wish, mark: str, at: int) -> Draft:
     """
-    The steps of a change to a price and a quantity of seats, at the instant of its preview.
+    The steps of a move to a price and a quantity of seats, or of staying where one is.
 
     What costs more is invoiced at once and granted when it is paid; what costs less is credited on the next invoice.
     Stripe makes only so many invoices of a subscription: beyond that, and while on trial, the next one takes it all.
+    One that was quoted is made at the quote's instant, and only if it still costs the same.
     """
-    subscription, plan = ours.live(), plan_table.priced(wish.terms["price"])
-    theirs = subscription.changeable()
+    subscription = ours.live()
+    if wish.action == "withdraw":
+        return Draft(subscription.release())
+    given = customer_table.quote(ours.id, wish.terms["quote"]) if "quote" in wish.terms else None
+    fresh = _reckon(ours, wish, given.asked_at if given else at, at)
+    if given and not given.holds(fresh, at):
+        raise QuoteStale("what was quoted holds no more", quote(ours, wish, at))
+    told = {"proration": (given.reckoned if given else fresh).proration.public(), "billed": fresh.billed}
+    used = given.id if given else None
+    if fresh.effective == "period_end":
+        plan = plan_table.priced(fresh.price)
+        steps = subscription.schedule_steps(mark, plan, fresh.quantity, fresh.resets)
+        return Draft(steps, told=told, quote=used)
+    collect = fresh.billed == "now"
+    return Draft(
+        subscription.change_steps(mark, fresh.repricing, collect),
+        follow=[_honour(given, fresh, ours, mark)] if given else [],
+        restore=subscription.put_back(),
+        told=told,
+        invoices=collect,
+        quote=used,
+    )
+
+
+def cancellation(ours: Customer, wish: Wish, mark: str, at: int) -> Draft:
+    """
+    What earlier changes have left to be charged is charged, for there will be no next invoice; what they have left to
+    be credited is given back, and of the rest of the period what the wish says.
+
+    Stripe's own proration of a cancellation pays nobody (docs: Cancel subscriptions), so what is given back are credit
+    notes on what has been paid, after the subscription has ended.
+    """
+    subscription = ours.live()
+    theirs = subscription.theirs
+    if not wish.terms["immediately"]:
+        return Draft(subscription.cancel_steps(mark, False), restore=subscription.put_back())
+    earlier = gateway.waiting(theirs)
+    waits, unused_time, owed = sum(earlier.values()), wish.terms["unused_time"], 0
+    if unused_time != "none" and theirs.status == "active":
+        unused = gateway.preview(theirs, at, earlier, cancel_now=True, proration_behavior="always_invoice").proration
+        owed = max(0, -unused.net_cents - sum(line.tax_cents for line in unused.lines))
+    owed += max(0, -waits)
+    due = give_back(owed, gateway.paid_in(theirs) if owed else [], unused_time, mark)
+    steps = subscription.cancel_steps(mark, True, invoice_now=waits > 0)
+    return Draft(steps, follow=due.steps, told={"given_back": due.public(unused_time, theirs.currency)})
+
+
+def _reckon(ours: Customer, wish: Wish, instant: int, at: int) -> Reckoning:
+    subscription, price, quantity = ours.live(), wish.terms["price"], wish.terms["quantity"]
+    theirs, plan, effective = subscription.changeable(), plan_table.priced(price), wish.terms["effective"]
     trialing = theirs.status == "trialing"  # its first period begins when the trial ends, whatever its interval
     resets = not trialing and plan_table.of(subscription).billing_interval != plan.billing_interval
-    repricing = subscription.repricing(plan.price, wish.terms["quantity"], at, resets)
-    proration = gateway.preview(theirs, repricing, at)
+    if effective == "period_end":
+        nothing = Proration(theirs.currency, theirs.current_period_end)
+        return Reckoning(subscription.basis(), price, quantity, effective, resets, nothing, None, 0)
+    repricing, earlier = subscription.repricing(price, quantity, instant, resets), gateway.waiting(theirs)
+    proration, due = gateway.preview(theirs, instant, earlier, proration_behavior="always_invoice", **repricing)
+    if not trialing:
+        _compare(ours, proration, plan, quantity, resets)
     owed = proration.net_cents > 0 and not trialing
     collect = resets or (owed and subscription.may_invoice(at))
-    steps = subscription.change_steps(mark, repricing, collect)
-    return Draft(steps, proration, billed="now" if collect else "next_invoice")
+    return Reckoning(
+        subscription.basis(),
+        price,
+        quantity,
+        effective,
+        resets,
+        proration,
+        billed="now" if collect else "next_invoice",
+        due_cents=due if collect else 0,
+        repricing=repricing,
+        earlier=list(earlier),
+    )
+
+
+def _next_invoice(theirs: Theirs, reckoned: Reckoning) -> int:
+    """The total of the next renewal: a whole period after the change, and what waits for it."""
+    if reckoned.billed == "next_invoice":
+        return gateway.upcoming(theirs, proration_behavior="create_prorations", **reckoned.repricing)
+    items = [{"id": theirs.item, "price": reckoned.price, "quantity": reckoned.quantity}]
+    anew = {"billing_cycle_anchor": {"type": "now"}} if reckoned.resets else {}
+    return gateway.recurring(theirs, items=items, **anew)
+
+
+def _honour(given: Quote, fresh: Reckoning, ours: Customer, mark: str) -> Step:
+    """Where Stripe charges more than was quoted all the same, the rest is given back."""
+    theirs, quoted, metadata = ours.live().theirs, given.reckoned.proration, {"change_id": mark}
+    if fresh.billed == "now":
+        params = {"total": quoted.total_cents, "before": theirs.latest_invoice}
+        return Step("honour_invoice", theirs.id, params | {"metadata": metadata})
+    params = {"net": quoted.net_cents, "before": fresh.earlier}
+    return Step("honour_items", theirs.id, params | {"metadata": metadata})
+
+
+def _compare(ours: Customer, proration: Proration, plan: Plan, quantity: int, resets: bool) -> None:
+    """
+    Our own reckoning, to within a minor unit a line; Stripe's is what counts. A difference is on record: the discount
+    or the price of the running period was another one, or one of us reckons otherwise than documented.
+    """
+    subscription = ours.live()
+    theirs, sold = subscription.theirs, plan_table.of(subscription)
+    old, new = Fraction(sold.total(theirs.quantity)), Fraction(plan.total(quantity))
+    for discount in theirs.discounts:
+        old, new = (discounted(total, discount.percent_off, discount.amount_off_cents) for total in (old, new))
+    start, end = theirs.current_period_start, theirs.current_period_end
+    estimate = prorate(old, new, start, end, min(max(proration.effective_at, start), end - 1))
+    credit, charge = -estimate[0].amount_cents, new if resets else estimate[1].amount_cents
+    differs = max(abs(credit - proration.credit_cents), abs(charge - proration.charge_cents))
+    if differs > len(proration.lines):
+        logger.warning(
+            "proration_differs", subscription=theirs.id, stripe=proration.net_cents, ours=int(charge - credit)
+        )

@@ -14,6 +14,12 @@ from billing.periods import rfc3339
 class Line:
     description: str
     amount_cents: int  # negative: a credit
+    discount_cents: int = 0  # taken off; what is prorated has its discounts in the amount
+    tax_cents: int = 0  # put on
+
+    @property
+    def net_cents(self) -> int:
+        return self.amount_cents - self.discount_cents
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +29,33 @@ class Proration:
     currency: str
     effective_at: int
     lines: list[Line] = field(default_factory=list)
-    waiting_cents: int = 0  # of earlier changes: it goes on the same invoice
+    waiting: list[Line] = field(default_factory=list)  # of earlier changes: they go on the same invoice
 
     @property
     def credit_cents(self) -> int:
         """What is given back, as a positive number."""
-        return -sum(line.amount_cents for line in self.lines if line.amount_cents < 0)
+        return -sum(line.net_cents for line in self.lines if line.net_cents < 0)
 
     @property
     def charge_cents(self) -> int:
-        return sum(line.amount_cents for line in self.lines if line.amount_cents > 0)
+        return sum(line.net_cents for line in self.lines if line.net_cents > 0)
 
     @property
     def net_cents(self) -> int:
         return self.charge_cents - self.credit_cents
+
+    @property
+    def waiting_cents(self) -> int:
+        return sum(line.net_cents for line in self.waiting)
+
+    @property
+    def tax_cents(self) -> int:
+        return sum(line.tax_cents for line in [*self.lines, *self.waiting])
+
+    @property
+    def total_cents(self) -> int:
+        """Of the invoice that all of it is on."""
+        return self.net_cents + self.waiting_cents + self.tax_cents
 
     def public(self) -> dict:
         return {
@@ -44,9 +63,11 @@ class Proration:
             "credit_cents": self.credit_cents,
             "charge_cents": self.charge_cents,
             "net_cents": self.net_cents,
-            "effective_at": rfc3339(self.effective_at),
-            "lines": [{"description": line.description, "amount_cents": line.amount_cents} for line in self.lines],
             "waiting_cents": self.waiting_cents,
+            "tax_cents": self.tax_cents,
+            "total_cents": self.total_cents,
+            "effective_at": rfc3339(self.effective_at),
+            "lines": [{name: getattr(line, name) for name in line.__slots__} for line in self.lines],
             "description": f"{self.charge_cents} charged less {self.credit_cents} credited ({self.currency})",
         }
 
@@ -71,7 +92,7 @@ def prorate(old_cents: int | Fraction, new_cents: int | Fraction, start: int, en
 
 
 def discounted(
-    total_cents: int | Fraction, percent_off: float | Decimal | None = None, amount_off_cents: int | None = None
+    total_cents: int | Fraction, percent_off: str | float | Decimal | None = None, amount_off_cents: int | None = None
 ) -> Fraction:
     """
     What a coupon leaves of a total, never less than nothing; exact, for only lines are rounded. ValueError for both.

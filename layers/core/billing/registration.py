@@ -1,7 +1,7 @@
 """A Stripe customer for each of ours: made once, and on record, under its own name too, before anything is bought."""
 
 from billing import customer_table, gateway, records
-from billing.customers import Customer, Revision
+from billing.customers import Customer, Revision, TheirCustomer
 from billing.errors import Stale
 from billing.holds import EXPIRY, digest
 
@@ -14,13 +14,13 @@ def required(ours: Customer, at: int) -> str:
     return ours.stripe_id
 
 
-def has_card(ours: Customer, at: int) -> bool:
-    """Whether a payment method is on file. Stale if Stripe has deleted the customer: the next look makes another."""
-    theirs = gateway.customer(required(ours, at))
-    if theirs.deleted:
+def theirs(ours: Customer, at: int) -> TheirCustomer:
+    """With the payment method on file. Stale if Stripe has deleted the customer: the next look makes another."""
+    said = gateway.customer(required(ours, at))
+    if said.deleted:
         records.commit(ours, Revision(ours).deregistering(at))
         raise Stale("Stripe has deleted the customer")
-    return theirs.payment_method is not None
+    return said
 
 
 def ensure(id: str, at: int) -> Customer:

@@ -1,88 +1,21 @@
-"""What a customer has bought: what Stripe says of it, what that gives access to, and the changes it allows."""
+"""What a customer has bought: what that gives access to, and the changes it allows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from billing.errors import NotCancelling, NotChangeable, NotFound, OtherCurrency
-from billing.holds import Step, Wish
+from billing.errors import NotChangeable, NotFound, NothingToResume, NotPausable, OtherCurrency
+from billing.holds import Change, Draft, Step, Wish, digest
 from billing.periods import rfc3339
 from billing.plans import Plan
+from billing.theirs import STATUSES, Theirs
 
 DAY = 86_400
 
-# Stripe has eight statuses and may send a ninth.
-STATUSES = {"incomplete", "incomplete_expired", "trialing", "active", "past_due", "unpaid", "paused", "canceled"}
-ENDED = {"canceled", "incomplete_expired"}
 CHANGEABLE = {"trialing", "active"}
 
 # Invoices of one subscription; Stripe refuses the 11th and the 21st (docs: Rate limits).
 MOST_A_MINUTE, MOST_A_DAY = 8, 15
-
-
-@dataclass(frozen=True, slots=True)
-class Awaited:
-    """A change of ours that Stripe keeps pending until its invoice is paid."""
-
-    change: str | None  # its mark
-    price: str
-    quantity: int
-    invoice: str | None
-    expires_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Theirs:
-    """What Stripe said of a subscription when last asked. We record it whole and never compute a field of it."""
-
-    id: str
-    customer: str  # cus_...
-    item: str  # si_...
-    price: str
-    quantity: int
-    currency: str
-    status: str
-    created: int
-    anchor: int  # where its billing periods are counted from
-    current_period_start: int
-    current_period_end: int
-    cancel_at_period_end: bool = False
-    cancel_at: int | None = None
-    trial_ends_at: int | None = None
-    cancelled_at: int | None = None
-    collection_paused: bool = False
-    change: str | None = None  # mark of the last change of ours that took effect
-    awaited: Awaited | None = None
-    open_invoice: str | None = None  # its newest, if that is not paid
-    client_secret: str | None = field(default=None, compare=False)  # to confirm a payment with; never kept on record
-
-    @property
-    def cancelling(self) -> bool:
-        """At the end of the period, or at some later date."""
-        return self.cancel_at_period_end or self.cancel_at is not None
-
-    @property
-    def ends_with_period(self) -> bool:
-        """Stripe's own portal writes the date and leaves the flag alone."""
-        dated = self.cancel_at is not None and self.cancel_at <= self.current_period_end
-        return self.cancel_at_period_end or dated
-
-    @property
-    def ended(self) -> bool:
-        return self.status in ENDED
-
-    @property
-    def fills_slot(self) -> bool:
-        """Whether it is the one live subscription that a customer may have; an unknown status is no end."""
-        return not self.ended and self.status != "incomplete"
-
-    @property
-    def unpaid(self) -> bool:
-        """Whether something waits for its payment, and may have got it by now."""
-        return self.status == "incomplete" or self.awaited is not None
-
-    def shows(self, mark: str) -> bool:
-        return mark == self.change or (self.awaited is not None and mark == self.awaited.change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +30,8 @@ class Subscription:
     known_status: str | None = None  # the last that was one of the eight
     past_due_since: int | None = None
     invoiced_at: list[int] = field(default_factory=list)  # when our changes made Stripe invoice, of the last day
+    coming: str | None = None  # the plan of a change that waits for its payment, or is to come
+    awaiting: Change | None = None  # the one that waits, if it has put aside what was to come
 
     def access(self, plan: Plan | None, at: int) -> tuple[bool, str]:
         """Whether it gives access now, and why. An unknown status: as the last known one."""
@@ -106,44 +41,92 @@ class Subscription:
         if status == "past_due":
             in_grace = at < (self.past_due_since or 0) + plan.grace_days * DAY
             return in_grace, "grace" if in_grace else "past_due"
+        if status in CHANGEABLE and self.theirs.paused(at):
+            return plan.access_while_paused, "paused"
         return status in CHANGEABLE, status
 
     def terms(self) -> tuple:
         """All that a limit depends on; when it changes, what was promised on the old terms is void."""
-        return self.theirs.id, self.plan, self.plan_version, self.theirs.anchor, self.known_status, self.past_due_since
+        theirs = self.theirs
+        paused = theirs.collection_paused, theirs.resumes_at
+        return theirs.id, self.plan, self.plan_version, theirs.anchor, self.known_status, self.past_due_since, paused
 
     def changeable(self) -> Theirs:
         if self.theirs.status not in CHANGEABLE or self.plan is None:
             raise NotChangeable(f"not while the subscription is {self.theirs.status}")
         return self.theirs
 
-    def change(self, plan: Plan, quantity: int) -> Wish | None:
-        """Other seats or another plan; None if that is what it is, or waits for its payment."""
+    def change(self, sold: Plan, plan: Plan, quantity: int, effective: str | None) -> Wish | None:
+        """
+        Other seats or another plan; None if that is what it is, or waits for its payment, or is to come.
+
+        `sold` is the plan it has now, whose policy says when the change takes effect unless the wish does. On trial
+        there is no paid period to wait for the end of. Whoever wishes what there is already has changed their mind
+        about what is to come: that is withdrawn.
+        """
         theirs = self.changeable()
         plan.seat(quantity)
         if plan.currency != theirs.currency:
             raise OtherCurrency(f"this subscription is paid in {theirs.currency}")
-        target = (theirs.awaited.price, theirs.awaited.quantity) if theirs.awaited else (theirs.price, theirs.quantity)
-        return None if target == (plan.price, quantity) else Wish("change", {"price": plan.price, "quantity": quantity})
+        wished, have = (plan.price, quantity), (theirs.price, theirs.quantity)
+        awaited, to_come = theirs.awaited, theirs.scheduled
+        if wished == ((awaited.price, awaited.quantity) if awaited else have):
+            return Wish("withdraw", {"schedule": to_come.id}) if to_come else None
+        policy = "now" if theirs.status == "trialing" else sold.becomes(theirs.quantity, plan, quantity)
+        effective = "now" if wished == have else effective or policy
+        if effective == "period_end":
+            if theirs.cancelling:
+                raise NotChangeable("not for a period after the last: resume the subscription first")
+            if to_come and wished == (to_come.price, to_come.quantity):
+                return None
+        return Wish("change", {"price": plan.price, "quantity": quantity, "effective": effective})
 
-    def cancel(self, immediately: bool) -> Wish | None:
+    def discount(self, promotion: str | None) -> Wish | None:
+        """A promotion code in place of what discounts there are; or none. It counts from the next invoice on."""
+        theirs = self.changeable()
+        if [each.promotion for each in theirs.discounts] == ([promotion] if promotion else []):
+            return None
+        return Wish("discount", {"promotion": promotion})
+
+    def cancel(self, immediately: bool, unused_time: str) -> Wish | None:
         """A subscription that was never paid has no period to wait for: it is cancelled now."""
         theirs = self._known()
         if theirs.ends_with_period and not immediately:
             return None
-        return Wish("cancel", {"immediately": immediately or theirs.status == "incomplete"})
+        now = immediately or theirs.status == "incomplete"
+        return Wish("cancel", {"immediately": now} | ({"unused_time": unused_time} if now else {}))
+
+    def pause(self, resumes_at: int | None) -> Wish | None:
+        """No money is taken until then, or until it is resumed; None if it is so already."""
+        theirs = self.theirs
+        if theirs.status not in CHANGEABLE or theirs.cancelling:
+            raise NotPausable(f"not while it is {'going to be cancelled' if theirs.cancelling else theirs.status}")
+        if theirs.collection_paused and theirs.resumes_at == resumes_at:
+            return None
+        return Wish("pause", {"resumes_at": resumes_at})
 
     def resume(self) -> Wish:
+        """Go on, as if it had been neither cancelled nor paused."""
         theirs = self._known()
-        if not theirs.cancelling:
-            raise NotCancelling("this subscription is not going to be cancelled")
+        if not (theirs.cancelling or theirs.collection_paused or theirs.status == "paused"):
+            raise NothingToResume("this subscription is neither paused nor going to be cancelled")
         return Wish("resume")
 
     def withdraw(self) -> Wish:
-        awaited = self.theirs.awaited
-        if not awaited or not awaited.invoice:
-            raise NotFound("no change waits for its payment")
-        return Wish("withdraw", {"invoice": awaited.invoice})
+        awaited, to_come = self.theirs.awaited, self.theirs.scheduled
+        if awaited and awaited.invoice:
+            return Wish("withdraw", {"invoice": awaited.invoice})
+        if to_come:
+            return Wish("withdraw", {"schedule": to_come.id})
+        raise NotFound("no change waits for its payment, and none is to come")
+
+    def withdraw_draft(self) -> Draft:
+        """First what waits for its payment, and what it had put aside is to come again; by the next wish that, too."""
+        return Draft(self.void(), follow=self.put_back()) if self.theirs.awaited else Draft(self.release())
+
+    def lost(self) -> Change | None:
+        """A change that was never paid, and had put aside what was to come."""
+        return None if self.theirs.awaited or self.theirs.schedule or self.theirs.ended else self.awaiting
 
     def void(self) -> list[Step]:
         """
@@ -155,15 +138,49 @@ class Subscription:
         unpaid = theirs.awaited.invoice if theirs.awaited else theirs.open_invoice if theirs.unpaid else None
         return [Step("void_invoice", unpaid)] if unpaid else []
 
+    def release(self) -> list[Step]:
+        """Stripe changes nothing of what has a schedule; the change that it brings is then put back, or superseded."""
+        schedule = self.theirs.schedule
+        return [Step("release_schedule", self.theirs.id, {"schedule": schedule.id})] if schedule else []
+
+    def put_back(self, mark: str | None = None) -> list[Step]:
+        """What is to come is to come again: after a change that leaves it standing, or one that has failed."""
+        to_come = self.theirs.scheduled
+        if self.awaiting:
+            return self.awaiting.draft.restore
+        if not to_come or not to_come.starts_at:
+            return []
+        return [self._schedule(mark or to_come.change or "", to_come.phase, to_come.starts_at)]
+
     def cancel_steps(self, mark: str, immediately: bool, invoice_now: bool = False) -> list[Step]:
         """`invoice_now`: what earlier changes have left for the next invoice is charged, for there will be none."""
         if immediately:
             return [*self.void(), Step("cancel_subscription", self.theirs.id, {"invoice_now": invoice_now})]
-        return [*self.void(), self._update(mark, {"cancel_at_period_end": True})]
+        return [*self.void(), *self.release(), self._update(mark, {"cancel_at_period_end": True})]
+
+    def pause_steps(self, mark: str, resumes_at: int | None) -> list[Step]:
+        """Invoices of a pause are voided: what was not provided is never owed (docs: Pause payment collection)."""
+        paused = {"behavior": "void"} | ({"resumes_at": resumes_at} if resumes_at else {})
+        return [*self.void(), *self.release(), self._update(mark, {"pause_collection": paused})]
 
     def resume_steps(self, mark: str) -> list[Step]:
-        ours = self.theirs.cancel_at_period_end
-        return [*self.void(), self._update(mark, {"cancel_at_period_end": False} if ours else {"cancel_at": ""})]
+        """One that Stripe itself has paused begins a new period, which is paid before it gives access."""
+        theirs, params = self.theirs, {}
+        if theirs.cancel_at_period_end:
+            params["cancel_at_period_end"] = False
+        elif theirs.cancel_at is not None:
+            params["cancel_at"] = ""
+        if theirs.collection_paused:
+            params["pause_collection"] = ""
+        steps = [*self.void(), *self.release(), self._update(mark, params)]
+        if theirs.status != "paused":
+            return steps
+        anew = {"billing_cycle_anchor": {"type": "now"}, "payment_behavior": "resume_on_payment_success"}
+        return [*steps, Step("resume_subscription", theirs.id, anew)]
+
+    def discount_steps(self, mark: str, promotion: str | None) -> list[Step]:
+        discounts = [{"promotion_code": promotion}] if promotion else ""
+        return [*self.void(), *self.release(), self._update(mark, {"discounts": discounts})]
 
     def repricing(self, price: str | None, quantity: int, at: int, resets: bool) -> dict:
         """
@@ -183,7 +200,20 @@ class Subscription:
         update = repricing | {"proration_behavior": "always_invoice" if collect else "create_prorations"}
         if collect:  # nothing is granted before it is paid
             update |= {"payment_behavior": "pending_if_incomplete"}
-        return [*self.void(), self._update(mark, update)]
+        return [*self.void(), *self.release(), self._update(mark, update)]
+
+    def schedule_steps(self, mark: str, plan: Plan, quantity: int, resets: bool) -> list[Step]:
+        """
+        From the end of the period on; in place of what was to come before.
+
+        A price of another interval begins its own period then: a flexible subscription does not do so by itself.
+        """
+        phase = {
+            "items": [{"price": plan.price, "quantity": quantity}],
+            "duration": {"interval": plan.billing_interval, "interval_count": 1},
+        }
+        anew = {"billing_cycle_anchor": "phase_start"} if resets else {}
+        return [*self.void(), self._schedule(mark, phase | anew, self.theirs.current_period_end)]
 
     def may_invoice(self, at: int) -> bool:
         recent = [then for then in self.invoiced_at if then > at - 60]
@@ -192,13 +222,21 @@ class Subscription:
     def invoiced(self, at: int) -> Subscription:
         return replace(self, invoiced_at=[*self._of_last_day(at), at])
 
-    def follow(self, theirs: Theirs, plan: Plan | None, at: int) -> Subscription:
+    def follow(self, theirs: Theirs, plan: Plan | None, at: int, coming: Plan | None = None) -> Subscription:
         """The same subscription, as Stripe tells of it now."""
         known = theirs.status if theirs.status in STATUSES else self.known_status
         since = (self.past_due_since or at) if known == "past_due" else None
-        named = (plan.slug, plan.version) if plan else (None, None)
         after = replace(
-            self, theirs=theirs, plan=named[0], plan_version=named[1], known_status=known, past_due_since=since
+            self,
+            theirs=theirs,
+            plan=plan and plan.slug,
+            plan_version=plan and plan.version,
+            known_status=known,
+            past_due_since=since,
+            coming=coming and coming.slug,
+            awaiting=None
+            if theirs.schedule or (self.awaiting and theirs.change == self.awaiting.mark)
+            else self.awaiting,
         )
         return after if after == self else replace(after, updated_at=at)
 
@@ -215,6 +253,7 @@ class Subscription:
             "access_reason": reason,
             "seats": theirs.quantity,
             "collection_paused": theirs.collection_paused,
+            "resumes_at": rfc3339(theirs.resumes_at),
             "current_period_start": rfc3339(theirs.current_period_start),
             "current_period_end": rfc3339(theirs.current_period_end),
             "cancel_at_period_end": theirs.ends_with_period,
@@ -223,20 +262,42 @@ class Subscription:
             "cancelled_at": rfc3339(theirs.cancelled_at),
             "created_at": rfc3339(self.created_at),
             "updated_at": rfc3339(self.updated_at),
+            "discounts": [discount.public() for discount in theirs.discounts],
             "pending_change": self._awaited(),
+            "scheduled_change": self._to_come(),
         }
 
     def _awaited(self) -> dict | None:
         awaited = self.theirs.awaited
         if not awaited:
             return None
-        return {"status": "awaiting_payment", "seats": awaited.quantity, "expires_at": rfc3339(awaited.expires_at)}
+        waits = {"plan": self.coming, "seats": awaited.quantity, "expires_at": rfc3339(awaited.expires_at)}
+        return {"status": "awaiting_payment"} | waits
+
+    def _to_come(self) -> dict | None:
+        to_come = self.theirs.scheduled
+        if not to_come:
+            return None
+        return {"plan": self.coming, "seats": to_come.quantity, "effective_at": rfc3339(to_come.starts_at)}
 
     def _known(self) -> Theirs:
         """An unknown status allows no change."""
         if self.known_status != self.theirs.status:
             raise NotChangeable(f"not while the subscription is {self.theirs.status}")
         return self.theirs
+
+    def basis(self) -> str:
+        """What a price is reckoned on; a quote is void when it moves."""
+        theirs = self.theirs
+        period = theirs.current_period_start, theirs.current_period_end
+        discounts = [discount.id for discount in theirs.discounts]
+        return digest(
+            theirs.id, theirs.status, theirs.price, theirs.quantity, period, discounts, theirs.collection_paused
+        )
+
+    def _schedule(self, mark: str, phase: dict, starts_at: int) -> Step:
+        params = {"phase": phase, "starts_at": starts_at, "metadata": {"change_id": mark}}
+        return Step("schedule_change", self.theirs.id, params)
 
     def _update(self, mark: str, params: dict) -> Step:
         return Step("update_subscription", self.theirs.id, params | {"metadata": {"change_id": mark}})
@@ -245,6 +306,6 @@ class Subscription:
         return [then for then in self.invoiced_at if then > at - DAY]
 
 
-def taken_up(theirs: Theirs, plan: Plan | None, at: int) -> Subscription:
+def taken_up(theirs: Theirs, plan: Plan | None, at: int, coming: Plan | None = None) -> Subscription:
     """A subscription met for the first time: made by a change of ours, in checkout, or in Stripe's dashboard."""
-    return Subscription(theirs, None, None, created_at=at, updated_at=at).follow(theirs, plan, at)
+    return Subscription(theirs, None, None, created_at=at, updated_at=at).follow(theirs, plan, at, coming)

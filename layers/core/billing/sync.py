@@ -22,8 +22,9 @@ def refresh(events: Sequence[WebhookEvent], at: int) -> None:
         return revision.billing(tuple(gateway.invoice(id) for id in ids), at)
 
     ours = _record(events, fetch, at)
-    if ours and ours.subscription and ours.subscription.theirs.ended:
-        changes.recover(ours, at)  # another one may live beside it
+    subscription = ours and ours.subscription
+    if ours and subscription and (subscription.theirs.ended or subscription.lost() or ours.overdue(at)):
+        changes.recover(ours, at)  # another one may live beside it; something is to be put back, or to be finished
 
 
 def forget(events: Sequence[WebhookEvent], at: int) -> None:

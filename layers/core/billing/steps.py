@@ -1,0 +1,265 @@
+"""
+The steps that a change takes at Stripe: how each is taken, once, and how one sees that it has been.
+
+A step that is the last before there is no way back has a look; what follows it, and what restores what was before it,
+looks for itself, so that taking it twice takes it once.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from aws_lambda_powertools import Logger
+
+from billing import errors, gateway, translation
+from billing.customers import TheirCustomer
+from billing.gateway import ask, client, key
+from billing.holds import Change, Step
+from billing.theirs import Theirs
+
+INHERITED = {"discounts", "automatic_tax", "default_payment_method", "collection_method"}  # by the next phase
+
+Said = Theirs | TheirCustomer
+
+logger = Logger()
+
+
+def take(change: Change) -> None:
+    """Up to the one that makes the wish true, each under a key of its own: saying it twice makes it once."""
+    _take(change, "", change.draft.steps)
+
+
+def follow(change: Change) -> None:
+    """
+    What is owed once there is no way back. What Stripe refuses of it is for the operator: it would refuse it again,
+    and the change itself stands.
+    """
+    _insist(change, "then", change.draft.follow)
+
+
+def restore(change: Change) -> None:
+    """What stood before a change that has come to nothing; likewise."""
+    _insist(change, "back", change.draft.restore)
+
+
+def look(change: Change) -> Said | None:
+    """What Stripe says now if the step that makes the wish true has been taken; None if nothing shows it."""
+    seen = CALLS[change.main.call].look
+    try:
+        return seen(change.main, change.mark) if seen else None
+    except errors.NotFound:
+        return None
+
+
+def _insist(change: Change, part: str, steps: list[Step]) -> None:
+    try:
+        _take(change, part, steps)
+    except (errors.StripeRefused, errors.NotFound, errors.PaymentDeclined) as refused:
+        logger.error("follow_up_refused", change=change.id, action=change.wish.action, reason=str(refused))
+
+
+def _take(change: Change, part: str, steps: list[Step]) -> None:
+    for number, step in enumerate(steps):
+        CALLS[step.call].make(step, key(change.key(part, number)))
+
+
+class Call(NamedTuple):
+    make: Callable[[Step, dict], object]
+    look: Callable[[Step, str], Said | None] | None = None  # None: never the last step
+
+
+def _create_subscription(step: Step, options: dict) -> None:
+    ask(client().v1.subscriptions.create, step.params, options)
+
+
+def _find_subscription(step: Step, mark: str) -> Theirs | None:
+    return next((theirs for theirs in gateway.subscriptions(step.target) if theirs.shows(mark)), None)
+
+
+def _update_subscription(step: Step, options: dict) -> None:
+    ask(client().v1.subscriptions.update, step.target, step.params, options)
+
+
+def _see_subscription(step: Step, mark: str) -> Theirs | None:
+    theirs = gateway.subscription(step.target)
+    return theirs if theirs.shows(mark) else None
+
+
+def _cancel_subscription(step: Step, options: dict) -> None:
+    """A DELETE takes no key, and to cancel twice is an error: whoever is told so looks whether it is cancelled."""
+    if gateway.subscription(step.target).ended:
+        return
+    try:
+        ask(client().v1.subscriptions.cancel, step.target, step.params)
+    except (errors.NotFound, errors.StripeRefused):
+        if not gateway.subscription(step.target).ended:
+            raise
+
+
+def _see_cancelled(step: Step, mark: str) -> Theirs | None:
+    theirs = gateway.subscription(step.target)
+    return theirs if theirs.ended else None
+
+
+def _void_invoice(step: Step, options: dict) -> None:
+    """Stale if it has been paid meanwhile: then what was decided was decided on something else."""
+    status = gateway.invoice(step.target).status
+    if status == "open":
+        try:
+            ask(client().v1.invoices.void_invoice, step.target, step.params, options)
+            return
+        except errors.StripeRefused:
+            status = gateway.invoice(step.target).status
+    if status != "void":
+        raise errors.Stale(f"the invoice is {status} meanwhile")
+
+
+def _see_voided(step: Step, mark: str) -> Theirs | None:
+    said = gateway.invoice(step.target)
+    return gateway.subscription(said.subscription) if said.status == "void" and said.subscription else None
+
+
+def _put_on_file(step: Step, options: dict) -> None:
+    """What the customer's charges are tried on from now on. To do it twice changes nothing."""
+    attach, default = _keys(options, "attach", "default")
+    method = ask(client().v1.payment_methods.attach, step.params["payment_method"], {"customer": step.target}, attach)
+    on_file = {"invoice_settings": {"default_payment_method": method.id}}
+    ask(client().v1.customers.update, step.target, on_file, default)
+
+
+def _update_customer(step: Step, options: dict) -> None:
+    ask(client().v1.customers.update, step.target, step.params, options)
+
+
+def _see_customer(step: Step, mark: str) -> TheirCustomer | None:
+    theirs = gateway.customer(step.target)
+    return theirs if theirs.change == mark else None
+
+
+def _set_tax_id(step: Step, options: dict) -> None:
+    """The one tax id of a customer; the look comes first, for Stripe takes the same one twice."""
+    known = ask(client().v1.customers.tax_ids.list, step.target).data
+    others = [each for each in known if {"type": each.type, "value": each.value} != step.params]
+    if step.params and len(others) == len(known):
+        ask(client().v1.customers.tax_ids.create, step.target, step.params, options)
+    for each in others:
+        ask(client().v1.customers.tax_ids.delete, step.target, each.id)
+
+
+def _release_schedule(step: Step, options: dict) -> None:
+    """From then on the subscription may be changed. Stale if it has another schedule by now."""
+    schedule = gateway.subscription(step.target).schedule
+    if schedule and schedule.id != step.params["schedule"]:
+        raise errors.Stale("the subscription has another schedule meanwhile")
+    if schedule:
+        ask(client().v1.subscription_schedules.release, schedule.id, {}, options)
+
+
+def _see_released(step: Step, mark: str) -> Theirs | None:
+    theirs = gateway.subscription(step.target)
+    return None if theirs.schedule else theirs
+
+
+def _schedule_change(step: Step, options: dict) -> None:
+    """
+    What is to come, in place of what was: a schedule of the subscription as it is, unless it has one, then its phases.
+
+    What is left out of a phase is dropped (docs: Subscription schedules), so the current one is sent as it is; what
+    goes with a subscription, be it discounts or add-ons, stays in the next one.
+    """
+    made, phased = _keys(options, "schedule", "phases")
+    attached = ask(client().v1.subscriptions.retrieve, step.target, {"expand": ["schedule"]})
+    schedule = attached.schedule or ask(
+        client().v1.subscription_schedules.create, {"from_subscription": step.target}, made
+    )
+    if translation.change_id(schedule.metadata) == step.params["metadata"]["change_id"]:
+        return
+    began, ends = schedule.current_phase.start_date, step.params["starts_at"]
+    late = max(0, schedule.current_phase.end_date - ends) if ends <= began else 0  # its own period is over
+    now = translation.phase(next(each for each in schedule.phases if each.start_date == began))
+    plan = translation.theirs(attached).price
+    coming = {name: value for name, value in now.items() if name in INHERITED} | step.params["phase"]
+    named = {item["price"] for item in coming["items"]} | {plan}
+    coming["items"] = [*coming["items"], *(item for item in now["items"] if item["price"] not in named)]
+    if "end_date" in coming:
+        coming["end_date"] += late
+    phases = [now | {"start_date": began, "end_date": ends + late}, coming]
+    said = {"phases": phases, "end_behavior": "release", "proration_behavior": "none"}
+    ask(client().v1.subscription_schedules.update, schedule.id, said | {"metadata": step.params["metadata"]}, phased)
+
+
+def _resume_subscription(step: Step, options: dict) -> None:
+    """One that Stripe has paused begins anew; it gives access when the new period is paid."""
+    theirs = gateway.subscription(step.target)
+    if theirs.status == "paused" and not theirs.open_invoice:
+        ask(client().v1.subscriptions.resume, step.target, step.params, options)
+
+
+def _see_resumed(step: Step, mark: str) -> Theirs | None:
+    theirs = gateway.subscription(step.target)
+    return theirs if theirs.shows(mark) and (theirs.status != "paused" or theirs.open_invoice) else None
+
+
+def _credit_note(step: Step, options: dict) -> None:
+    """What is given back of an invoice, as money or as credit."""
+    made = ask(lambda: list(client().v1.credit_notes.list({"invoice": step.target, "limit": 100}).auto_paging_iter()))
+    if not _among(made, step):
+        ask(client().v1.credit_notes.create, {"invoice": step.target} | step.params, options)
+
+
+def _credit_balance(step: Step, options: dict) -> None:
+    """What is taken off the customer's next invoices."""
+    made = ask(client().v1.customers.balance_transactions.list, step.target, {"limit": 100}).data
+    if not _among(made, step):
+        ask(client().v1.customers.balance_transactions.create, step.target, step.params, options)
+
+
+def _honour_invoice(step: Step, options: dict) -> None:
+    """An invoice that says more than was quoted: the difference is credited on it, and the operator is told."""
+    said = ask(client().v1.subscriptions.retrieve, step.target, {"expand": ["latest_invoice"]})
+    invoice, metadata = said.latest_invoice, step.params["metadata"]
+    if not invoice or invoice.id == step.params["before"] or invoice.total <= step.params["total"]:
+        return
+    excess = invoice.total - step.params["total"]
+    logger.error("quote_exceeded", invoice=invoice.id, quoted=step.params["total"], excess=excess)
+    note = {"amount": excess, "metadata": metadata} | ({"credit_amount": excess} if invoice.status == "paid" else {})
+    _credit_note(Step("credit_note", invoice.id, note), key(f"{metadata['change_id']}:fix"))
+
+
+def _honour_items(step: Step, options: dict) -> None:
+    """The same for what waits for the next invoice."""
+    theirs, metadata = gateway.subscription(step.target), step.params["metadata"]
+    added = {id: amount for id, amount in gateway.waiting(theirs).items() if id not in step.params["before"]}
+    excess = sum(added.values()) - step.params["net"]
+    if excess <= 0:
+        return
+    logger.error("quote_exceeded", subscription=theirs.id, quoted=step.params["net"], excess=excess)
+    item = {"customer": theirs.customer, "subscription": theirs.id, "currency": theirs.currency, "amount": -excess}
+    ask(client().v1.invoice_items.create, item | {"metadata": metadata}, key(f"{metadata['change_id']}:fix"))
+
+
+CALLS = {
+    "create_subscription": Call(_create_subscription, _find_subscription),
+    "update_subscription": Call(_update_subscription, _see_subscription),
+    "cancel_subscription": Call(_cancel_subscription, _see_cancelled),
+    "resume_subscription": Call(_resume_subscription, _see_resumed),
+    "schedule_change": Call(_schedule_change, _see_subscription),
+    "release_schedule": Call(_release_schedule, _see_released),
+    "void_invoice": Call(_void_invoice, _see_voided),
+    "put_on_file": Call(_put_on_file),
+    "update_customer": Call(_update_customer, _see_customer),
+    "set_tax_id": Call(_set_tax_id),
+    "credit_note": Call(_credit_note),
+    "credit_balance": Call(_credit_balance),
+    "honour_invoice": Call(_honour_invoice),
+    "honour_items": Call(_honour_items),
+}
+
+
+def _keys(options: dict, *calls: str) -> list[dict]:
+    """A key for each call of a step."""
+    return [key(f"{options['idempotency_key']}:{call}") for call in calls]
+
+
+def _among(made: Iterable, step: Step) -> bool:
+    mark = step.params["metadata"]["change_id"]
+    return any(translation.change_id(each.metadata) == mark for each in made)

@@ -1,0 +1,193 @@
+"""Stripe's objects in our words. Only the doors to Stripe see those."""
+
+from dataclasses import replace
+
+import stripe
+
+from billing.customers import TheirCustomer
+from billing.discounts import Discount
+from billing.invoices import Invoice
+from billing.proration import Line
+from billing.theirs import Awaited, Schedule, Theirs
+
+EXPAND = [  # of a subscription
+    "default_payment_method",
+    "discounts.promotion_code",
+    "discounts.source.coupon",
+    "latest_invoice.confirmation_secret",
+    "pending_setup_intent",
+    "schedule",
+]
+
+
+def theirs(said: stripe.Subscription) -> Theirs:
+    items = said["items"].data
+    item = next((each for each in items if "plan" in (each.price.metadata or ())), items[0])  # beside add-ons
+    return Theirs(
+        id=said.id,
+        customer=id_of(said.customer),
+        item=item.id,
+        price=item.price.id,
+        quantity=item.quantity or 0,
+        currency=said.currency,
+        status=said.status,
+        created=said.created,
+        anchor=said.billing_cycle_anchor,
+        current_period_start=item.current_period_start,
+        current_period_end=item.current_period_end,
+        cancel_at_period_end=said.cancel_at_period_end,
+        cancel_at=said.cancel_at,
+        trial_ends_at=said.trial_end,
+        cancelled_at=said.canceled_at,
+        collection_paused=said.pause_collection is not None,
+        resumes_at=said.pause_collection.resumes_at if said.pause_collection else None,
+        discounts=[_discount(each) for each in said.discounts if isinstance(each, stripe.Discount)],
+        fingerprint=fingerprint(said.default_payment_method),
+        schedule=_schedule(said.schedule) if isinstance(said.schedule, stripe.SubscriptionSchedule) else None,
+        change=change_id(said.metadata),
+        awaited=_awaited(said, item.id),
+        latest_invoice=id_of(said.latest_invoice) if said.latest_invoice else None,
+        open_invoice=_open_invoice(said),
+        client_secret=_client_secret(said),
+    )
+
+
+def _awaited(said: stripe.Subscription, item: str) -> Awaited | None:
+    waiting = said.pending_update
+    if not waiting:
+        return None
+    items = [each for each in waiting.subscription_items or [] if each.id == item] or said["items"].data
+    invoice = id_of(said.latest_invoice) if said.latest_invoice else None
+    return Awaited(change_id(waiting.metadata), items[0].price.id, items[0].quantity or 0, invoice, waiting.expires_at)
+
+
+def _discount(said: stripe.Discount) -> Discount:
+    coupon, promotion = said.source.coupon, said.promotion_code
+    known = coupon if isinstance(coupon, stripe.Coupon) else None
+    return Discount(
+        id=said.id,
+        promotion=id_of(promotion) if promotion else None,
+        code=promotion.code if isinstance(promotion, stripe.PromotionCode) else None,
+        duration=known.duration if known else "unknown",
+        percent_off=str(known.percent_off) if known and known.percent_off is not None else None,
+        amount_off_cents=known.amount_off if known else None,
+        ends_at=said.end,
+    )
+
+
+def _schedule(said: stripe.SubscriptionSchedule) -> Schedule:
+    ends = said.current_phase.end_date if said.current_phase else 0
+    coming = next((each for each in said.phases if each.start_date >= ends), None)
+    attached = Schedule(said.id, change_id(said.metadata))
+    if not coming:
+        return attached
+    item = coming["items"][0]
+    return replace(
+        attached,
+        price=id_of(item.price),
+        quantity=item.quantity or 0,
+        starts_at=coming.start_date,
+        phase=phase(coming) | {"end_date": coming.end_date},
+    )
+
+
+def phase(said: stripe.SubscriptionSchedule.Phase) -> dict:
+    """As Stripe takes it again, without when: what of a phase is not sent again is dropped."""
+    told: dict = {
+        "items": [{"price": id_of(item.price), "quantity": item.quantity} for item in said["items"]],
+        "discounts": [_reference(each) for each in said.discounts or []],
+    }
+    for name in ("billing_cycle_anchor", "trial_end", "description", "collection_method"):
+        if getattr(said, name, None) is not None:
+            told[name] = getattr(said, name)
+    if said.default_payment_method:
+        told["default_payment_method"] = id_of(said.default_payment_method)
+    if said.automatic_tax:
+        told["automatic_tax"] = {"enabled": said.automatic_tax.enabled}
+    return told
+
+
+def _reference(said: stripe.SubscriptionSchedule.Phase.Discount) -> dict:
+    kinds = ("discount", "promotion_code", "coupon")
+    return next({kind: id_of(each)} for kind in kinds if (each := getattr(said, kind, None)))
+
+
+def lines(said: list[stripe.InvoiceLineItem]) -> list[Line]:
+    return [
+        Line(
+            description=line.description or "",
+            amount_cents=line.amount,
+            discount_cents=sum(each.amount for each in line.discount_amounts or []),
+            tax_cents=sum(each.amount for each in line.taxes or [] if each.tax_behavior == "exclusive"),
+        )
+        for line in said
+    ]
+
+
+def fingerprint(said: stripe.PaymentMethod | str | None) -> str | None:
+    return said.card.fingerprint if isinstance(said, stripe.PaymentMethod) and said.card else None
+
+
+def _open_invoice(said: stripe.Subscription) -> str | None:
+    invoice = said.latest_invoice
+    return invoice.id if isinstance(invoice, stripe.Invoice) and invoice.status == "open" else None
+
+
+def _client_secret(said: stripe.Subscription) -> str | None:
+    """Of what a browser has to confirm: the open invoice, or the card for after a trial."""
+    invoice, setup = said.latest_invoice, said.pending_setup_intent
+    if isinstance(invoice, stripe.Invoice) and invoice.status == "open" and invoice.confirmation_secret:
+        return invoice.confirmation_secret.client_secret
+    return setup.client_secret if isinstance(setup, stripe.SetupIntent) else None
+
+
+def their_customer(said: stripe.Customer) -> TheirCustomer:
+    if getattr(said, "deleted", False):
+        return TheirCustomer(said.id, deleted=True)
+    on_file = said.invoice_settings.default_payment_method if said.invoice_settings else None
+    return TheirCustomer(
+        said.id,
+        change=change_id(said.metadata),
+        payment_method=id_of(on_file) if on_file else None,
+        fingerprint=fingerprint(on_file),
+    )
+
+
+def invoice(said: stripe.Invoice) -> Invoice:
+    of = said.parent.subscription_details if said.parent else None
+    return Invoice(
+        id=said.id,
+        customer=id_of(said.customer),
+        subscription=id_of(of.subscription) if of else None,
+        status=said.status or "draft",
+        reason=said.billing_reason or "",
+        currency=said.currency,
+        created=said.created,
+        total_cents=said.total,
+        amount_due_cents=said.amount_due,
+        amount_paid_cents=said.amount_paid,
+        attempt_count=said.attempt_count,
+        number=said.number,
+        next_attempt_at=said.next_payment_attempt,
+        links={"hosted_invoice_url": said.hosted_invoice_url, "invoice_pdf": said.invoice_pdf},
+    )
+
+
+def invoice_item(line: stripe.InvoiceLineItem) -> str | None:
+    parent = line.parent
+    about = parent and (parent.subscription_item_details or parent.invoice_item_details)
+    return about.invoice_item if about else None
+
+
+def of(parent) -> str | None:
+    """The subscription that an invoice item is of."""
+    about = parent.subscription_details if parent else None
+    return about.subscription if about else None
+
+
+def change_id(metadata) -> str | None:
+    return metadata["change_id"] if metadata and "change_id" in metadata else None
+
+
+def id_of(said) -> str:
+    return said if isinstance(said, str) else said.id
