@@ -57,11 +57,15 @@ class Offer(BaseModel):
     def _with_storage(cls, limits: dict) -> dict:
         return {"max_storage_mb": 5120} | limits
 
+    def plan(self, slug: str) -> Plan:
+        """What is sold under that name by this, with all that was not said."""
+        said: dict[str, Any] = self.model_dump()
+        for id, metric in said["metrics"].items():
+            said["metrics"][id] = Metric(**metric | {"limit": metric["limit"] or f"max_{id}"})
+        return Plan(slug, 0, **said)
+
 
 @endpoint(body=Offer, of_customer=False)
 def handler(request: Request, offer: Offer) -> dict:
     """The next version, unless it is what is sold already."""
-    said: dict[str, Any] = offer.model_dump()
-    for id, metric in said["metrics"].items():
-        said["metrics"][id] = Metric(**metric | {"limit": metric["limit"] or f"max_{id}"})
-    return catalogue.sell(Plan(request.path["slug"], 0, **said), request).public()
+    return catalogue.sell(offer.plan(request.path["slug"]), request).public()

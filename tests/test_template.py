@@ -18,6 +18,7 @@ MAY = {
     "get_plan": PLANS,
     "put_plan": SECRET | {"Plans": {GET, QUERY, PUT}},
     "retire_plan": {"Plans": {GET, PUT}},
+    "list_subscribers": SECRET | {"Plans": {GET}, "Subscriptions": {GET}},
     "update_customer": CHANGE,
     "subscribe": CHANGE,
     "get_subscription": {"Plans": {GET}, "Subscriptions": {GET}},
@@ -39,7 +40,7 @@ MAY = {
     "bury_webhook": {"WebhookEvents": {PUT}},
 }
 PUBLIC = {"list_plans", "get_plan", "receive_webhook"}
-ADMIN = {"put_plan", "retire_plan"}
+ADMIN = {"put_plan", "retire_plan", "list_subscribers"}
 SERVICE = {"record_usage"}
 
 
