@@ -24,7 +24,7 @@ def handler(request: Request, choice: Choice) -> dict:
     """The seats stay unless others are named; what the rest of the old plan was worth is credited."""
 
     def decide(ours: Customer) -> Wish | None:
-        plan, quantity = plan_table.current(choice.plan_slug), choice.quantity or ours.live().theirs.quantity
+        plan, quantity = plan_table.on_sale(choice.plan_slug), choice.quantity or ours.live().theirs.quantity
         return pricing.move(ours, plan, quantity, choice.effective, choice.quote_id, request.at)
 
     def draft(ours: Customer, wish: Wish, mark: str) -> Draft:

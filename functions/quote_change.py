@@ -21,6 +21,6 @@ def handler(request: Request, asked: Question) -> dict:
     """What is not said stays as it is."""
     ours = changes.caught_up(request)
     subscription = ours.live()
-    plan = plan_table.current(asked.plan_slug) if asked.plan_slug else plan_table.of(subscription)
+    plan = plan_table.on_sale(asked.plan_slug) if asked.plan_slug else plan_table.of(subscription)
     wish = pricing.move(ours, plan, asked.quantity or subscription.theirs.quantity, asked.effective)
     return pricing.quote(ours, wish, request.at)

@@ -25,7 +25,7 @@ def handler(request: Request, order: Order) -> dict:
     """Charged at once if there is something to charge; else `incomplete`, with what the client confirms it with."""
 
     def decide(ours: Customer) -> Wish | None:
-        plan, code = plan_table.current(order.plan_slug), order.promotion_code
+        plan, code = plan_table.on_sale(order.plan_slug), order.promotion_code
         return ours.subscribe(plan, order.quantity, order.payment_method, gateway.promotion(code) if code else None)
 
     def draft(ours: Customer, wish: Wish, mark: str) -> Draft:

@@ -113,6 +113,25 @@ def test_of_a_currency_that_cannot_be_read_only_the_currency_is_said_to_be_wrong
     assert (answer.status, [each["field"] for each in answer.json["fields"]]) == (400, ["currency"])
 
 
+def test_what_is_bought_moved_to_or_compared_is_never_a_remembered_price(api, plans, subscribed, monkeypatch):
+    remembered = plan_table.in_force()
+
+    def elsewhere(method, path, body=None, **request):
+        """Answered by a process that has not heard of the change."""
+        monkeypatch.setattr(plan_table, "_catalogue", (plan_table.time.monotonic(), remembered))
+        return api(method, path, body, **request).json
+
+    api("PUT", "/plans/team", TEAM)
+    order = {"plan_slug": "team", "payment_method": "pm_card_visa"}
+    assert elsewhere("GET", "/plans/team")["version"] == 1
+    assert elsewhere("GET", "/plans")["plans"][1]["version"] == 2
+    assert elsewhere("POST", "/subscription", order, customer="bob")["plan_version"] == 2
+    assert elsewhere("PUT", "/subscription/plan", {"plan_slug": "team"})["plan_version"] == 2
+
+    api("DELETE", "/plans/team")
+    assert elsewhere("POST", "/subscription", order, customer="eve")["code"] == "not_found"
+
+
 def test_a_retired_plan_is_sold_again_when_it_is_put_again(api, stripe):
     api("PUT", "/plans/team", TEAM)
     assert [api("DELETE", "/plans/team").json["retired"] for _ in range(2)] == [True, True]

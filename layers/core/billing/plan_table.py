@@ -1,7 +1,8 @@
 """
 Plans on record: immutable versions, a pointer to the one in force, and which version a Stripe price belongs to.
 
-A version never changes once it has its price, so it is remembered for good; the pointer for a minute.
+A version never changes once it has its price, so it is remembered for good; the pointer for a minute, where nothing
+is bought.
 """
 
 import os
@@ -42,6 +43,14 @@ def current(slug: str) -> Plan:
     if slug not in known:
         raise NotFound(f"no plan {slug}")
     return version(slug, known[slug])
+
+
+def on_sale(slug: str) -> Plan:
+    """The version in force on record: what is bought, or moved to, is decided on no memory of another price."""
+    found = pointer(slug)
+    if not found or found["retired"]:
+        raise NotFound(f"no plan {slug}")
+    return version(slug, found["version"])
 
 
 @cache
