@@ -4,8 +4,10 @@ import importlib
 import json
 import os
 import re
+import time
 from collections import Counter
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlsplit
@@ -23,6 +25,7 @@ os.environ.update(CUSTOMER_CLAIM="sub", STRIPE_SECRET="stripe", LIVE="false", DE
 os.environ.update(STRIPE_TAX="false", RETURN_HOSTS="app.example.com,localhost")
 os.environ.update(POWERTOOLS_SERVICE_NAME="tollgate")
 
+import billing.api
 from billing import dynamodb, gateway, plan_table, queue, secrets, standing
 from billing.webhooks import envelope
 from local.stripe_simulator import Simulator, serve
@@ -142,8 +145,29 @@ def latency():
     return 0.0
 
 
+class Clock:
+    """Our time and Stripe's. It runs; and may be put forward."""
+
+    def __init__(self):
+        self.ahead = 0
+
+    def now(self):
+        return time.time() + self.ahead
+
+    def pass_by(self, **span):
+        self.ahead += timedelta(**span).total_seconds()
+
+
 @pytest.fixture
-def stripe(aws, moments, latency, monkeypatch):
+def clock(monkeypatch):
+    clock = Clock()
+    for entry in (billing.api, importlib.import_module("process_webhook")):
+        monkeypatch.setattr(entry, "time", SimpleNamespace(time=clock.now))
+    return clock
+
+
+@pytest.fixture
+def stripe(aws, moments, latency, clock, monkeypatch):
     class Wire(library.RequestsClient):
         def request(self, method, *args, **kwargs):
             moments.tell("before", method)
@@ -151,7 +175,7 @@ def stripe(aws, moments, latency, monkeypatch):
             moments.tell("after", method)
             return answer
 
-    simulator = Simulator(latency=latency)
+    simulator = Simulator(now=clock.now, latency=latency)
     server = serve(simulator)
     monkeypatch.setattr(library, "RequestsClient", Wire)
     monkeypatch.setenv("STRIPE_API_BASE", f"http://127.0.0.1:{server.server_port}")

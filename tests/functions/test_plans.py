@@ -129,7 +129,7 @@ def test_what_is_bought_moved_to_or_compared_is_never_a_remembered_price(api, pl
     assert elsewhere("PUT", "/subscription/plan", {"plan_slug": "team"})["plan_version"] == 2
 
     api("DELETE", "/plans/team")
-    assert elsewhere("POST", "/subscription", order, customer="eve")["code"] == "not_found"
+    assert elsewhere("POST", "/subscription", order, customer="eve")["code"] == "plan_retired"
 
 
 def test_a_retired_plan_is_sold_again_when_it_is_put_again(api, stripe):

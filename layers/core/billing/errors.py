@@ -15,6 +15,8 @@ BillingError
  │   ├─ QuoteStale             what was quoted holds no more; `quote` is a fresh one
  │   └─ QuoteUsed              a quote is good for one change
  ├─ Rejected              422  the rules say no, and would say no again
+ │   ├─ PlanRetired            no one can buy it any more
+ │   ├─ UnknownQuote           not of this customer, or long void
  │   ├─ SeatsOutOfRange
  │   ├─ OtherCurrency          a subscription keeps its currency
  │   ├─ NotChangeable          not while the subscription has this status
@@ -94,6 +96,12 @@ class QuoteUsed(Conflict, code="quote_used"): ...
 
 
 class Rejected(BillingError, code="rejected"): ...
+
+
+class PlanRetired(Rejected, code="plan_retired"): ...
+
+
+class UnknownQuote(Rejected, code="unknown_quote"): ...
 
 
 class SeatsOutOfRange(Rejected, code="seats_out_of_range"): ...

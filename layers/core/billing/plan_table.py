@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from functools import cache
 
 from billing import dynamodb
-from billing.errors import KeyReused, NotChangeable, NotFound, Stale
+from billing.errors import KeyReused, NotChangeable, NotFound, PlanRetired, Stale
 from billing.plans import Metric, Plan
 from billing.subscriptions import Subscription
 
@@ -48,8 +48,10 @@ def current(slug: str) -> Plan:
 def on_sale(slug: str) -> Plan:
     """The version in force on record: what is bought, or moved to, is decided on no memory of another price."""
     found = pointer(slug)
-    if not found or found["retired"]:
+    if not found:
         raise NotFound(f"no plan {slug}")
+    if found["retired"]:
+        raise PlanRetired(f"plan {slug} is no longer sold")
     return version(slug, found["version"])
 
 

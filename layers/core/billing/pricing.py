@@ -5,7 +5,7 @@ from fractions import Fraction
 from billing import customer_table, gateway, plan_table
 from billing.api import logger
 from billing.customers import Customer
-from billing.errors import NotFound, NothingToChange, QuoteStale, QuoteUsed
+from billing.errors import NothingToChange, QuoteStale, QuoteUsed, UnknownQuote
 from billing.holds import Draft, Step, Wish, digest
 from billing.plans import Plan
 from billing.proration import Proration, discounted, prorate
@@ -28,7 +28,7 @@ def move(
             return held.wish
         given = customer_table.quote(ours.id, quote_id)
         if not given:
-            raise NotFound("no such quote")
+            raise UnknownQuote("no such quote was given to this customer")
         if given.used:
             raise QuoteUsed("a quote is good for one change: ask for another")
         effective = effective or given.reckoned.effective
