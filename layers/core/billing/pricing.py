@@ -48,7 +48,7 @@ def quote(ours: Customer, wish: Wish | None, at: int) -> dict:
         raise NothingToChange("it is so already")
     reckoned, subscription = _reckon(ours, wish, at, at), ours.live()
     valid_until = min(at + LIFE, max(at, subscription.theirs.current_period_end))
-    id = digest(ours.id, ours.version, reckoned.price, reckoned.quantity, reckoned.effective, at)
+    id = digest(ours.id, ours.version, reckoned, at)
     given = Quote(id, at, valid_until, reckoned, _next_invoice(subscription.theirs, reckoned))
     customer_table.promise(ours.id, given)
     return given.public(plan_table.priced(reckoned.price).slug)
