@@ -362,3 +362,14 @@ def test_a_discount_may_make_a_change_free_of_charge(aging):
     refuse_payment(aging)
     params = {"payment_behavior": "error_if_incomplete", "discounts": [coupon(aging, percent_off=100)]}
     assert update(aging, NOW | params, quantity=4).total == -500
+
+
+def test_a_discount_given_meanwhile_outlives_a_pending_update_that_says_nothing_of_it(aging):
+    subscribe(aging, 1000)
+    aging.advance(aging.on, HALF)
+    refuse_payment(aging)
+    invoice = update(aging, NOW | {"payment_behavior": "pending_if_incomplete"}, quantity=4)
+    said = aging.v1.subscriptions.update(aging.sub, {"discounts": [coupon(aging, percent_off=50)]})
+    good = aging.v1.payment_methods.attach("pm_card_visa", {"customer": aging.of}).id
+    aging.v1.invoices.pay(invoice.id, {"payment_method": good})
+    assert on_it(aging) == said.discounts
