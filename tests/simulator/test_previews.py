@@ -58,7 +58,7 @@ class Subscriber:
         ]
 
     def subscribe(self) -> None:
-        of_it = {"automatic_tax": {"enabled": bool(self.settings.tax_percent)}}
+        of_it: dict[str, Any] = {"automatic_tax": {"enabled": bool(self.settings.tax_percent)}}
         if self.random.random() < 0.6:
             of_it["discounts"] = self.some_discounts()
         items = self.some_items()
