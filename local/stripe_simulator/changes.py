@@ -293,6 +293,8 @@ def hold(account: Account, subscription: Record, proposal: Proposal, invoice: Re
 def apply_held(account: Account, subscription: Record) -> None:
     book = account.books[subscription["id"]]
     proposal, book.held = book.held, None
+    if subscription["pending_update"]["discounts"] is None:
+        proposal.discounts = subscription["discounts"]  # as they are by now
     with account.changing(subscription):
         subscription["pending_update"] = None
         apply(account, subscription, proposal)

@@ -133,7 +133,6 @@ class Simulator:
         self.credit_notes = self._table("credit_note")
         self.coupons = self._table("coupon")
         self.customers = self._table("customer")
-        self.discounts = self._table("discount")
         self.events = self._table("event")
         self.invoice_items = self._table("invoiceitem")
         self.invoices = self._table("invoice")

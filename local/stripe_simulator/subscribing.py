@@ -371,16 +371,16 @@ def cancel(account: Account, id: str, params: dict[str, Any]) -> Record:
         raise missing("subscription", id)
     customer, now = account.tables["customer"][subscription["customer"]], account.now(subscription)
     was_incomplete = subscription["status"] == "incomplete"
-    if params.get("invoice_now"):
+    credits = changes.all_credits(account, subscription, now) if params.get("prorate") else []
+    if params.get("invoice_now") and (credits or _waiting(account, subscription)):
         limits.new_invoice(account, subscription)
     _abandon_held(account, subscription)
-    if params.get("prorate"):
-        for line in changes.all_credits(account, subscription, now):
-            invoices.waiting_item(account, customer, line)
+    for line in credits:
+        invoices.waiting_item(account, customer, line)
     subscriptions.end(account, subscription, "canceled", "cancellation_requested", params.get("cancellation_details"))
     if was_incomplete:
         collection.void(account, account.tables["invoice"][subscription["latest_invoice"]])
-    waiting = [item for item in invoices.pending(account, customer["id"], id) if item["parent"]]
+    waiting = _waiting(account, subscription)
     if params.get("invoice_now") and waiting:
         hour = now + HOUR
         invoice = invoices.draft(
@@ -392,6 +392,11 @@ def cancel(account: Account, id: str, params: dict[str, Any]) -> Record:
             account.emit("invoiceitem.deleted", item)
             account.remove(item)
     return subscription
+
+
+def _waiting(account: Account, subscription: Record) -> list[Record]:
+    """Its own items that wait for an invoice; those of the customer at large stay when it ends."""
+    return [item for item in invoices.pending(account, subscription["customer"], subscription["id"]) if item["parent"]]
 
 
 @route("DELETE", "/v1/subscriptions/{subscription}/discount", "discount")

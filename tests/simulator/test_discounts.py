@@ -362,3 +362,40 @@ def test_a_discount_may_make_a_change_free_of_charge(aging):
     refuse_payment(aging)
     params = {"payment_behavior": "error_if_incomplete", "discounts": [coupon(aging, percent_off=100)]}
     assert update(aging, NOW | params, quantity=4).total == -500
+
+
+def test_a_discount_given_meanwhile_outlives_a_pending_update_that_says_nothing_of_it(aging):
+    subscribe(aging, 1000)
+    aging.advance(aging.on, HALF)
+    refuse_payment(aging)
+    invoice = update(aging, NOW | {"payment_behavior": "pending_if_incomplete"}, quantity=4)
+    said = aging.v1.subscriptions.update(aging.sub, {"discounts": [coupon(aging, percent_off=50)]})
+    good = aging.v1.payment_methods.attach("pm_card_visa", {"customer": aging.of}).id
+    aging.v1.invoices.pay(invoice.id, {"payment_method": good})
+    assert on_it(aging) == said.discounts
+
+
+def test_a_pending_update_with_a_new_anchor_discounts_the_full_period(aging):
+    subscribe(aging, 1000)
+    aging.advance(aging.on, HALF)
+    refuse_payment(aging)
+    held = {"payment_behavior": "pending_if_incomplete", "billing_cycle_anchor": {"type": "now"}}
+    invoice = update(aging, held | {"discounts": [coupon(aging, percent_off=10)]}, quantity=4)
+    assert (amounts(invoice), off(invoice), invoice.amount_due) == ([-500, 4000], [[], [400]], 3100)
+    assert on_it(aging) == []
+
+
+def test_a_subscription_that_is_free_at_first_needs_no_card_that_works(aging):
+    refuse_payment(aging)
+    made = subscribe(aging, 1000, coupon(aging, percent_off=100), payment_behavior="error_if_incomplete")
+    assert (made.status, made.latest_invoice.total) == ("active", 0)
+
+
+def test_repeating_ends_within_a_period_too(aging):
+    terms = coupon(aging, percent_off=50, duration="repeating", duration_in_months=2)
+    made = aging.subscribe(aging.of, aging.price(9000, "year"), discounts=[terms])
+    aging.sub = made.id
+    aging.advance(aging.on, START + 58 * DAY)
+    assert on_it(aging) == made.discounts
+    aging.advance(aging.on, START + 59 * DAY)
+    assert on_it(aging) == [] and len(aging.invoices(made.id)) == 1
