@@ -22,7 +22,7 @@ def handler(request: Request, pause: Pause) -> dict:
     resumes_at = _epoch(pause.resumes_at, request.at) if pause.resumes_at else None
 
     def decide(ours: Customer) -> Wish | None:
-        return ours.live().pause(resumes_at)
+        return ours.bought().pause(resumes_at)
 
     def draft(ours: Customer, wish: Wish, mark: str) -> Draft:
         subscription = ours.live()

@@ -9,7 +9,7 @@ from billing.holds import Draft, Wish
 @endpoint()
 def handler(request: Request) -> dict:
     def decide(ours: Customer) -> Wish:
-        return ours.live().resume()
+        return ours.bought().resume()
 
     def draft(ours: Customer, wish: Wish, mark: str) -> Draft:
         subscription = ours.live()

@@ -46,9 +46,9 @@ def create(account: Account, params: dict[str, Any]) -> Record:
         raise invalid(
             f"You cannot migrate a subscription that is {subscription['status']} to a schedule.", "from_subscription"
         )
-    if subscription["cancel_at"] or subscription["pending_update"] or subscription["pause_collection"]:
+    if subscription["cancel_at"] or subscription["pending_update"]:
         raise invalid(
-            "The simulator schedules no subscription that will be cancelled, has a pending update or is not collected.",
+            "The simulator schedules no subscription that will be cancelled or has a pending update.",
             "from_subscription",
         )
     now, items = account.now(subscription), subscriptions.items(subscription)

@@ -154,8 +154,8 @@ def _change(fields: dict[str, Any]) -> Change:
 def _quote(fields: dict[str, Any]) -> Quote:
     del fields["expires"]
     reckoned = fields["reckoned"]
-    proration = reckoned["proration"]
     for part in ("lines", "waiting"):
-        proration[part] = [Line(**line) for line in proration[part]]
-    reckoned = Reckoning(**reckoned | {"proration": Proration(**proration)})
-    return Quote(**fields | {"reckoned": reckoned})
+        reckoned["proration"][part] = [Line(**line) for line in reckoned["proration"][part]]
+    reckoned["proration"] = Proration(**reckoned["proration"])
+    fields["reckoned"] = Reckoning(**reckoned)
+    return Quote(**fields)

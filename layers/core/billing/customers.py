@@ -60,6 +60,12 @@ class Customer:
             raise NotFound("no subscription")
         return self.subscription
 
+    def bought(self) -> Subscription:
+        """The live subscription, or the last one."""
+        if not self.subscription:
+            raise NotFound("no subscription")
+        return self.subscription
+
     def subscribe(
         self, plan: Plan, quantity: int, payment_method: str | None = None, promotion: str | None = None
     ) -> Wish | None:

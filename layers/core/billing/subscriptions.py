@@ -108,6 +108,8 @@ class Subscription:
     def resume(self) -> Wish:
         """Go on, as if it had been neither cancelled nor paused."""
         theirs = self._known()
+        if theirs.ended:
+            raise NothingToResume("this subscription has ended: subscribe again")
         if not (theirs.cancelling or theirs.collection_paused or theirs.status == "paused"):
             raise NothingToResume("this subscription is neither paused nor going to be cancelled")
         return Wish("resume")
