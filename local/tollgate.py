@@ -64,7 +64,7 @@ class Tollgate:
 def over_http(url: str, token: str) -> Send:
     """The token goes to that host alone, encrypted unless it is this machine; no redirection is followed."""
     base = urlsplit(url)
-    if base.scheme not in ("https", "http") or not base.hostname:
+    if base.scheme not in ("https", "http") or not base.hostname or base.username or base.query:
         raise Wrong("TOLLGATE_URL is the stack's output ApiUrl: https://...")
     if base.scheme == "http" and base.hostname not in HERE:
         raise Wrong("TOLLGATE_URL is not https, and a token is not sent in the clear")

@@ -33,6 +33,14 @@ def test_nobody_is_moved_but_by_apply_1(recipe, apply):
 
 
 def test_the_environment_moves_nobody_and_sends_nothing_elsewhere(recipe):
-    chance = {"PLAN": "team", "FROM": "7", "APPLY": "1", "URL": "https://elsewhere.example", "TOKEN": "t", "EFFECTIVE": "now", "PLANS": "x"}
+    chance = {
+        "PLAN": "team",
+        "FROM": "7",
+        "APPLY": "1",
+        "URL": "https://elsewhere.example",
+        "TOKEN": "t",
+        "EFFECTIVE": "now",
+        "PLANS": "x",
+    }
 
     assert recipe("plans-move", **chance) == [".venv/bin/python", "-m", "local.plans", "move"]

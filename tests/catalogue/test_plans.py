@@ -101,7 +101,7 @@ def test_a_plan_that_is_as_it_once_was_is_sold_again(tollgate, api, told):
 def test_whatever_moment_a_run_dies_at_the_next_one_completes_it(api, send, stripe, moments, told):
     class Death(BaseException): ...
 
-    for moment in range(200):
+    for moment in range(0, 200, 3):
         wanted, passed = {f"{slug}-{moment}": offer for slug, offer in TWO.items()}, iter(range(moment))
 
         def die(_, passed=passed):
@@ -175,6 +175,7 @@ def test_a_run_ends_at_the_first_plan_that_is_not_taken(send, api, told):
         (f"team: {TEAM[:-1]}, colour: red}}", ["team.colour: Extra inputs"]),
         (f"team: {TEAM.replace('2000', '19.99')}", ["team.base_price_cents: Input should be a valid integer"]),
         (f"team: {TEAM.replace('2000', '-1')}", ["team.base_price_cents"]),
+        (f"team: {TEAM.replace('usd', 'kwd').replace('2000', '12345')}", ["team.base_price_cents: "]),
         (f"team: {TEAM.replace('2000', '0100')}", ["0100 is no plain number", "line 1"]),
         (f"team: {TEAM.replace('2000', '1:40')}", ["1:40 is no plain number"]),
         (f"team: {TEAM.replace('month', 'week')}\npro: {{}}", ["team.billing_interval", "pro.name: Field required"]),
