@@ -79,6 +79,8 @@ def _one(tollgate: Tollgate, wish: Move, member: dict, apply: bool) -> Fate:
     except Refused as refusal:
         if refusal.of_token:
             raise
+        if refusal.code == "nothing_to_change":  # it is to be there already, at the end of the period
+            return Fate(THERE)
         return Fate(REFUSED, f"{refusal.code}{refusal.detail and ': '}{refusal.detail}")
     return _became(wish, told, cost)
 
@@ -94,11 +96,8 @@ def _stands(wish: Move, member: dict, told: dict) -> Fate | None:
     if pending := told["pending_change"]:
         return Fate(REFUSED, f"{pending['status']}: a change is pending")
     if to_come := told.get("scheduled_change"):
-        moves = (to_come["plan"], to_come["seats"]) == (wish.slug, told["seats"])
-        if not moves:
+        if (to_come["plan"], to_come["seats"]) != (wish.slug, told["seats"]):  # else it is an earlier run's
             return Fate(REFUSED, f"change_scheduled: the customer's own, at {to_come['effective_at']}")
-        if wish.effective == "period_end":
-            return Fate(THERE, f"scheduled for {to_come['effective_at']}")
     return None
 
 

@@ -1,5 +1,12 @@
 """The real functions behind the tools' door, and what the tools say."""
 
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 
 from local.tollgate import Answer, Tollgate
@@ -43,3 +50,42 @@ class Told(list):
 @pytest.fixture
 def told():
     return Told()
+
+
+@pytest.fixture
+def url(send):
+    """The functions, at a URL, as API Gateway would have them."""
+
+    class Gateway(BaseHTTPRequestHandler):
+        def do_GET(self):
+            length = int(self.headers.get("content-length", 0))
+            body = json.loads(self.rfile.read(length)) if length else None
+            token, path = self.headers["authorization"], self.path.removeprefix("/base")
+            if self.command == "GET" or token == "Bearer s3cret":
+                answer = send(self.command, path, body, self.headers["idempotency-key"])
+            else:
+                answer = Answer(401, {"message": "Unauthorized"})
+            self.send_response(answer.status)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer.content).encode())
+
+        do_POST = do_PUT = do_DELETE = do_GET
+
+        def log_message(self, format, *args): ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/base"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def command(url):
+    def run(*said, token="s3cret", at=url):
+        """In a process of its own, with nothing in the environment but where and who."""
+        environment = {"PATH": os.environ["PATH"], "TOLLGATE_URL": at, "TOLLGATE_TOKEN": token}
+        asked = [sys.executable, "-m", "local.plans", *said]
+        return subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=60)
+
+    return run

@@ -175,6 +175,18 @@ def test_at_the_end_of_the_period_it_is_scheduled_once(run, bought, api, on, str
     assert api("GET", "/subscription").json["scheduled_change"]["plan"] == "pro"
 
 
+def test_what_an_earlier_run_has_scheduled_gives_way_to_a_later_one(run, bought, api, on, told):
+    run("period_end")
+    api("PUT", "/plans/pro", DEARER | {"base_price_cents": 13_000})
+
+    assert run("period_end") == 0
+    assert told[-1].startswith("moved 0, scheduled 3, already there 0, refused 0")
+    assert run("now") == 0
+    assert told[-1].startswith("moved 3, scheduled 0, already there 0, refused 0")
+    assert on(3) == {"ada", "bob", "eve"}
+    assert api("GET", "/subscription").json["scheduled_change"] is None
+
+
 @pytest.mark.parametrize("effective", ["now", "period_end"])
 def test_a_change_of_their_own_that_is_to_come_is_left_to_come(run, bought, api, told, effective):
     api("PUT", "/plans/basic", PRO | {"name": "Basic", "base_price_cents": 1000})
@@ -198,6 +210,15 @@ def test_a_subscription_beside_the_customers_one_moves_neither(run, bought, api,
     (line,) = [line for line in told if "kim" in line]
     assert f"refused  other_subscription: the customer's one is {team}" in line
     assert api("GET", "/subscription", customer="kim").json["plan"] == "team"
+
+
+def test_the_command_moves_nobody_but_when_told_to(command, bought, on):
+    dry, applied, again = (command("move", "pro", "1", "--effective", "now", *said) for said in ([], ["--apply"], []))
+
+    assert [each.returncode for each in (dry, applied, again)] == [0, 0, 0], (dry.stderr, applied.stderr)
+    assert "would move 3" in dry.stdout and "moved 3" in applied.stdout and "would move 0" in again.stdout
+    assert on(2) == {"ada", "bob", "eve"}
+    assert command("move", "pro", "1", token="").returncode == 1
 
 
 def test_a_token_that_ends_ends_the_run(run, bought, send, on):

@@ -1,11 +1,5 @@
 """`plans.yaml`: what the file says, what would change, what is changed."""
 
-import json
-import os
-import subprocess
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -207,65 +201,26 @@ def test_what_plans_share_is_said_once_by_an_anchor():
     assert (wanted["yearly"].billing_interval, wanted["yearly"].base_price_cents) == ("year", 2000)
 
 
-@pytest.fixture
-def url(send):
-    """The functions, at a URL, as API Gateway would have them."""
-
-    class Gateway(BaseHTTPRequestHandler):
-        def do_GET(self):
-            length = int(self.headers.get("content-length", 0))
-            body = json.loads(self.rfile.read(length)) if length else None
-            token, path = self.headers["authorization"], self.path.removeprefix("/base")
-            if self.command == "GET" or token == "Bearer s3cret":
-                answer = send(self.command, path, body, self.headers["idempotency-key"])
-            else:
-                answer = Answer(401, {"message": "Unauthorized"})
-            self.send_response(answer.status)
-            self.end_headers()
-            self.wfile.write(json.dumps(answer.content).encode())
-
-        do_PUT = do_DELETE = do_GET
-
-        def log_message(self, format, *args): ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/base"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def run(url):
-    def command(*said, token="s3cret", at=url):
-        """In a process of its own, with nothing in the environment but where and who."""
-        environment = {"PATH": os.environ["PATH"], "TOLLGATE_URL": at, "TOLLGATE_TOKEN": token}
-        asked = [sys.executable, "-m", "local.plans", *said]
-        return subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=60)
-
-    return command
-
-
-def test_the_command_exits_with_what_there_is_to_do_and_never_tells_the_token(run, api):
-    told = [run("diff", token=""), run("apply"), run("diff"), run("apply")]
+def test_the_command_exits_with_what_there_is_to_do_and_never_tells_the_token(command, api):
+    told = [command("diff", token=""), command("apply"), command("diff"), command("apply")]
 
     assert [each.returncode for each in told] == [2, 0, 0, 0], [each.stderr for each in told]
     assert versions(api) == {"free": 1, "team": 1, "pro": 1}
     assert not [each for each in told if "s3cret" in each.stdout + each.stderr]
 
 
-def test_the_command_exits_with_1_where_something_is_wrong_and_never_tells_the_token(run, api, tmp_path):
+def test_the_command_exits_with_1_where_something_is_wrong_and_never_tells_the_token(command, api, tmp_path):
     bad = tmp_path / "bad.yaml"
     bad.write_text("team: {name: Team}")
     told = {
-        "team.currency: Field required": run("diff", "--file", str(bad)),
-        "cannot be read: FileNotFoundError": run("diff", "--file", "nosuch.yaml"),
-        "TOLLGATE_TOKEN is missing": run("apply", token=""),
-        "TOLLGATE_TOKEN is no token": run("apply", token="s3cret\nx"),
-        "401 refused: Unauthorized": run("apply", token="of-another-s3cret"),
-        "not https": run("diff", at="http://example.com"),
-        "is the stack's output": run("diff", at=""),
-        "unrecognized arguments": run("diff", "--nosuch"),
+        "team.currency: Field required": command("diff", "--file", str(bad)),
+        "cannot be read: FileNotFoundError": command("diff", "--file", "nosuch.yaml"),
+        "TOLLGATE_TOKEN is missing": command("apply", token=""),
+        "TOLLGATE_TOKEN is no token": command("apply", token="s3cret\nx"),
+        "401 refused: Unauthorized": command("apply", token="of-another-s3cret"),
+        "not https": command("diff", at="http://example.com"),
+        "is the stack's output": command("diff", at=""),
+        "unrecognized arguments": command("diff", "--nosuch"),
     }
 
     assert {message for message, each in told.items() if each.returncode != 1 or message not in each.stderr} == set()

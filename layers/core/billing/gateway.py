@@ -90,8 +90,8 @@ def subscribers(price: str, after: str | None) -> tuple[list[Theirs], str | None
     Stripe leaves out those that live on test clocks (docs: List subscriptions).
     """
     listed: Any = {"price": price, "limit": 100} | ({"starting_after": after} if after else {})
-    page = _ask(client().v1.subscriptions.list, listed)
-    living = [theirs for each in page.data if (theirs := _theirs(each)).fills_slot]
+    page = ask(client().v1.subscriptions.list, listed)
+    living = [theirs for each in page.data if (theirs := translation.theirs(each)).fills_slot]
     return living, page.data[-1].id if page.has_more else None
 
 
