@@ -11,10 +11,10 @@ export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE # the SAM CLI starts in 1 s compiled, in 3 s not
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test serve logs token demo setup lock clean
+.PHONY: help check format test serve logs token demo plans-diff plans-apply plans-move setup lock clean
 
 help: ## what there is
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 check: $(STACK) ## format, lint, types, template
 	$(VENV)/ruff format --check
@@ -41,6 +41,15 @@ token: $(DEV) ## a token for `make serve`: CUSTOMER=ada [SCOPE=billing/service]
 demo: $(STACK) ## a customer's life on a fresh local stack, told step by step
 	@$(VENV)/python -m local.demo
 
+plans-diff: $(DEV) ## what plans.yaml would change at URL=https://...
+	@$(CATALOGUE) diff $(call said,PLANS,--file)
+
+plans-apply: $(DEV) ## make it so: URL=... TOKEN=...
+	@$(CATALOGUE) apply $(call said,PLANS,--file)
+
+plans-move: $(DEV) ## a cohort to the version in force: URL=... TOKEN=... PLAN=pro FROM=1 [EFFECTIVE=now] [APPLY=1]
+	@$(CATALOGUE) move $(call said,PLAN) $(call said,FROM) $(call said,EFFECTIVE,--effective) $(if $(filter 1,$(call said,APPLY)),--apply)
+
 setup: $(STACK) ## only what the others do first
 
 lock: $(UV) ## pin and hash anew what pyproject.toml asks for; UPGRADE=1 for newer ones
@@ -48,6 +57,11 @@ lock: $(UV) ## pin and hash anew what pyproject.toml asks for; UPGRADE=1 for new
 	$(call lock,dev,requirements-dev.txt)
 	$(call lock,ministack,local/requirements-ministack.txt)
 	$(call lock,sam,local/requirements-sam.txt)
+
+# What make's command line says, never what the environment happens to hold under such a name; after its option.
+said = $(if $(filter command,$(origin $(1))),$(2) $($(1)))
+CATALOGUE = $(if $(call said,URL),TOLLGATE_URL='$(URL)') $(if $(call said,TOKEN),TOLLGATE_TOKEN='$(TOKEN)') \
+	$(VENV)/python -m local.plans
 
 clean: ## remove all of it
 	rm -rf .venv .local .aws-sam .pytest_cache .ruff_cache .hypothesis

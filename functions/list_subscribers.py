@@ -3,7 +3,7 @@
 from billing import customer_table, gateway, plan_table
 from billing.api import Request, endpoint
 from billing.errors import Malformed, NotFound
-from billing.subscriptions import Theirs
+from billing.theirs import Theirs
 
 
 @endpoint(of_customer=False)

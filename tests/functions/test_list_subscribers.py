@@ -52,8 +52,8 @@ def test_what_is_of_no_customer_of_ours_is_not_listed(buy, on, stripe):
     theirs = stripe.subscriptions[buy("bob")]
     stranger = gateway.client().v1.customers.create({"payment_method": "pm_card_visa"})
     item = {"price": theirs["items"]["data"][0]["price"]["id"], "quantity": 1}
-    made: Any = {"customer": stranger.id, "items": [item], "trial_period_days": 7}
-    gateway.client().v1.subscriptions.create(made)
+    order: Any = {"customer": stranger.id, "items": [item], "trial_period_days": 7}
+    gateway.client().v1.subscriptions.create(order)
 
     assert [each["customer"] for each in on(1).json["subscriptions"]] == ["bob", "ada"]
 

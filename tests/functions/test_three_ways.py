@@ -32,8 +32,7 @@ def wire(stripe):
 def some_plan(random, currency, slug):
     unit = chargeable(currency)
     base, seat = (random.choice((0, 1, 99, 1000, random.randrange(200_000))) * unit for _ in range(2))
-    terms = {"base_price_cents": base, "price_per_seat_cents": seat, "included_seats": random.randrange(6)}
-    return Plan(slug, 1, slug, "month", currency, **terms | {"max_seats": None})
+    return Plan(slug, 1, slug, "month", currency, base, seat, random.randrange(6), max_seats=None)
 
 
 def some_discount(random, currency):

@@ -1,0 +1,46 @@
+"""What `make` hands on: only what its own command line says decides whom it speaks to, and whether anybody is moved."""
+
+import os
+import subprocess
+
+import pytest
+
+
+@pytest.fixture
+def recipe():
+    def of(*said, **environment):
+        dry = ["make", "--dry-run", "--assume-old=.venv/installed", *said]
+        outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+        done = subprocess.run(dry, env=outside | environment, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout.split("\n")[-2].split()
+
+    return of
+
+
+def test_the_command_line_says_where_who_and_what(recipe):
+    said = ["URL=https://example.com", "TOKEN=t", "PLAN=pro", "FROM=1", "EFFECTIVE=now", "APPLY=1"]
+    tool = [".venv/bin/python", "-m", "local.plans"]
+    reached = ["TOLLGATE_URL='https://example.com'", "TOLLGATE_TOKEN='t'"]
+
+    assert recipe("plans-move", *said) == [*reached, *tool, "move", "pro", "1", "--effective", "now", "--apply"]
+    assert recipe("plans-diff") == [*tool, "diff"]
+    assert recipe("plans-apply", "PLANS=other.yaml") == [*tool, "apply", "--file", "other.yaml"]
+
+
+@pytest.mark.parametrize("apply", ["0", "", "no"])
+def test_nobody_is_moved_but_by_apply_1(recipe, apply):
+    assert "--apply" not in recipe("plans-move", "PLAN=pro", "FROM=1", f"APPLY={apply}")
+
+
+def test_the_environment_moves_nobody_and_sends_nothing_elsewhere(recipe):
+    chance = {
+        "PLAN": "team",
+        "FROM": "7",
+        "APPLY": "1",
+        "URL": "https://elsewhere.example",
+        "TOKEN": "t",
+        "EFFECTIVE": "now",
+        "PLANS": "x",
+    }
+
+    assert recipe("plans-move", **chance) == [".venv/bin/python", "-m", "local.plans", "move"]
