@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from billing import changes, plan_table, pricing
 from billing.api import Request, endpoint
 from billing.customers import Customer
+from billing.errors import Malformed
 from billing.holds import Draft, Wish
 
 
@@ -19,6 +20,8 @@ class Cancellation(BaseModel):
 @endpoint(body=Cancellation)
 def handler(request: Request, wanted: Cancellation) -> dict:
     """What is given back of a period that is cut short is said, by the plan or here; unless said, nothing."""
+    if wanted.unused_time and not wanted.immediately:
+        raise Malformed.of([("unused_time", "only of what is cancelled immediately")])
 
     def decide(ours: Customer) -> Wish | None:
         subscription = ours.live()

@@ -18,6 +18,15 @@ HANDLED = {
     "customer.subscription.trial_will_end": sync.refresh,  # in three days, or by now
     "customer.subscription.pending_update_applied": sync.refresh,  # the payment came: the seats are granted
     "customer.subscription.pending_update_expired": sync.refresh,  # it never came: the change is off
+    "subscription_schedule.created": sync.refresh,  # a change at the end of the period; also in Stripe's dashboard
+    "subscription_schedule.updated": sync.refresh,  # it is another one, or has begun
+    "subscription_schedule.released": sync.refresh,  # it is withdrawn, or has done its work
+    "subscription_schedule.canceled": sync.refresh,  # with the subscription
+    "subscription_schedule.completed": sync.refresh,  # it has done its work
+    "subscription_schedule.aborted": sync.refresh,  # the subscription was not paid: it will not come
+    "customer.discount.created": sync.refresh,  # by a promotion code, or in Stripe's dashboard
+    "customer.discount.updated": sync.refresh,  # another one in its place
+    "customer.discount.deleted": sync.refresh,  # taken off, used up, or over
     "invoice.created": sync.refresh,  # a renewal begins: an hour as a draft
     "invoice.finalized": sync.refresh,  # it has its number and its pages
     "invoice.paid": sync.refresh,  # past due becomes active, and the next period begins; out of band, too

@@ -44,7 +44,7 @@ def fewer(api, subscribed):
 
 
 def test_it_is_seen_and_nothing_else_is_changed(api, subscribed, fewer, stripe):
-    to_come = {"plan": "team", "seats": 3, "effective_at": subscribed["current_period_end"]}
+    to_come = {"plan": "team", "plan_version": 1, "seats": 3, "effective_at": subscribed["current_period_end"]}
 
     assert (fewer["seats"], fewer["scheduled_change"], fewer["billed"]) == (5, to_come, None)
     assert (fewer["proration"]["net_cents"], fewer["proration"]["lines"]) == (0, [])
@@ -249,6 +249,29 @@ def test_a_price_beside_the_plan_stays_in_the_next_phase(api, subscribed, stripe
 
     items = stripe.subscriptions[subscribed["id"]]["items"]["data"]
     assert sorted(each["quantity"] for each in items) == [1, 3]
+
+
+def test_what_is_scheduled_or_discounted_in_stripes_dashboard_is_seen(api, subscribed, stripe, clock):
+    _, made = stripe.handle("POST", "/v1/subscription_schedules", {"from_subscription": subscribed["id"]})
+    now = made["phases"][0]
+    span = {"start_date": str(now["start_date"]), "end_date": str(now["end_date"])}
+    item = {"price": now["items"][0]["price"], "quantity": "5"}
+    phases = [span | {"items": [item]}, {"items": [item | {"quantity": "2"}], "duration": {"interval": "month"}}]
+    assert stripe.handle("POST", f"/v1/subscription_schedules/{made['id']}", {"phases": phases})[0] == 200
+    hear(stripe, subscribed["id"], clock)
+
+    assert api("GET", "/subscription").json["scheduled_change"]["seats"] == 2
+    assert api("DELETE", "/subscription/change").json["scheduled_change"] is None
+
+
+def test_a_change_is_quoted_over_one_that_is_to_come(api, subscribed, fewer, stripe, clock):
+    clock.pass_by(days=10)
+    quoted = api("POST", "/subscription/quote", {"quantity": 8}).json
+    answer = api("PUT", "/subscription/seats", {"quantity": 8, "quote_id": quoted["quote_id"]}).json
+
+    invoice = stripe.invoices[stripe.subscriptions[subscribed["id"]]["latest_invoice"]]
+    assert (quoted["next_invoice_cents"], answer["seats"]) == (9000, 8)
+    assert quoted["net_cents"] == answer["proration"]["net_cents"] == invoice["total"]
 
 
 def test_on_trial_a_change_down_waits_for_nothing(api, plans, stripe):

@@ -31,6 +31,7 @@ class Subscription:
     past_due_since: int | None = None
     invoiced_at: list[int] = field(default_factory=list)  # when our changes made Stripe invoice, of the last day
     coming: str | None = None  # the plan of a change that waits for its payment, or is to come
+    coming_version: int | None = None
     awaiting: Change | None = None  # the one that waits, if it has put aside what was to come
 
     def access(self, plan: Plan | None, at: int) -> tuple[bool, str]:
@@ -236,6 +237,7 @@ class Subscription:
             known_status=known,
             past_due_since=since,
             coming=coming and coming.slug,
+            coming_version=coming and coming.version,
             awaiting=None
             if theirs.schedule or (self.awaiting and theirs.change == self.awaiting.mark)
             else self.awaiting,
@@ -273,14 +275,16 @@ class Subscription:
         awaited = self.theirs.awaited
         if not awaited:
             return None
-        waits = {"plan": self.coming, "seats": awaited.quantity, "expires_at": rfc3339(awaited.expires_at)}
-        return {"status": "awaiting_payment"} | waits
+        return {"status": "awaiting_payment", "expires_at": rfc3339(awaited.expires_at)} | self._coming(
+            awaited.quantity
+        )
 
     def _to_come(self) -> dict | None:
         to_come = self.theirs.scheduled
-        if not to_come:
-            return None
-        return {"plan": self.coming, "seats": to_come.quantity, "effective_at": rfc3339(to_come.starts_at)}
+        return {"effective_at": rfc3339(to_come.starts_at)} | self._coming(to_come.quantity) if to_come else None
+
+    def _coming(self, seats: int) -> dict:
+        return {"plan": self.coming, "plan_version": self.coming_version, "seats": seats}
 
     def _known(self) -> Theirs:
         """An unknown status allows no change."""

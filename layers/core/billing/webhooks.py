@@ -43,6 +43,7 @@ def _envelope(event: dict) -> WebhookEvent:
     about = event["data"]["object"]
     kind, parent = about.get("object"), (about.get("parent") or {}).get("subscription_details") or {}
     of = about.get("id") if kind == "subscription" else about.get("subscription") or parent.get("subscription")
+    of = of or about.get("released_subscription")  # of a schedule that has let go of it
     return WebhookEvent(
         id=event["id"],
         type=event["type"],
