@@ -13,7 +13,8 @@ It leaves out, and refuses where a call asks for it:
   several payments of one invoice, discounts on customers, items and single invoices, coupons for some products or in
   several currencies, itemized proration discounts, tax rates of one's own;
 - schedules that are not made from a subscription, that move a trial, or that start with a cancellation or an update
-  pending; credit notes by line or out of band; Checkout but for a subscription of a known customer; the portal.
+  pending; credit notes by line or out of band; Checkout but for a subscription of a known customer; the portal but for
+  cancelling and a new card.
 It does not do by itself: `invoice.upcoming`, the proration of a `cancel_at` within a period, the expiry of an unpaid
 resumption, the wait for an acknowledged `invoice.created`; an invoice with automatic tax whose customer has lost the
 address says `requires_location_inputs` and is finalized all the same, without tax.

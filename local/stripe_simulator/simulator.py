@@ -20,6 +20,7 @@ from local.stripe_simulator import (
     events,
     invoicing,
     payments,
+    portal,
     previews,
     refunds,
     renewals,
@@ -46,6 +47,7 @@ ROUTED = (
     events,
     invoicing,
     payments,
+    portal,
     previews,
     refunds,
     scheduling,
@@ -240,6 +242,16 @@ class Simulator:
         """
         with self._up_to_date() as account:
             return checkout.complete(account, session, payment_method)
+
+    def portal_cancel(self, subscription: str) -> None:
+        """The customer cancels in the portal. Refused where the page opened last does not offer it."""
+        with self._up_to_date() as account:
+            portal.cancel(account, subscription)
+
+    def portal_card(self, customer: str, payment_method: str) -> None:
+        """The customer gives a new card in the portal. Refused where the page opened last does not offer it."""
+        with self._up_to_date() as account:
+            portal.put_card(account, customer, payment_method)
 
     def fault(self, kind: str, **match: Any) -> Fault:
         """Ask for a fault: `method`, `path`, `type` (regular expressions), `times`, `seconds`; see `faults`."""

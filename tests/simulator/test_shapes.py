@@ -12,6 +12,8 @@ from local.stripe_simulator import Settings, Simulator
 
 START = 1_800_000_000
 CLASSES = {
+    "billing_portal.configuration": stripe.billing_portal.Configuration,
+    "billing_portal.session": stripe.billing_portal.Session,
     "charge": stripe.Charge,
     "checkout.session": stripe.checkout.Session,
     "credit_note": stripe.CreditNote,
@@ -42,6 +44,7 @@ CLASSES = {
 }
 ELSEWHERE = {
     "CardResource": stripe.Card,
+    "Configuration": stripe.billing_portal.Configuration,
     "RefundResource": stripe.Refund,
     "Session": stripe.checkout.Session,
     "TestClock": stripe.test_helpers.TestClock,
@@ -201,6 +204,33 @@ def checkout(call, complete):
     call("GET", "checkout/sessions", "data.line_items", customer=sue)
 
 
+def portal(call):
+    """The default page, and one that says everything."""
+    features = {
+        "customer_update": {"enabled": True, "allowed_updates": ["address", "tax_id"]},
+        "invoice_history": {"enabled": True},
+        "payment_method_update": {"enabled": True},
+        "subscription_cancel": {
+            "enabled": True, "cancellation_reason": {"enabled": True, "options": ["unused"]}, "mode": "immediately",
+        },
+        "subscription_pause": {"enabled": False},
+        "subscription_update": {
+            "enabled": True, "default_allowed_updates": ["quantity"],
+            "products": [{"product": "prod_1", "prices": ["price_1"]}],
+        },
+    }  # fmt: skip
+    made = call("POST", "billing_portal/configurations", features=features, business_profile={"headline": "Bills"})
+    call("POST", f"billing_portal/configurations/{made['id']}", metadata={"a": "b"}, default_return_url="https://a.b/")
+    kim = call("POST", "customers", payment_method="pm_card_visa")["id"]
+    price = call("GET", "prices", product="prod_1", type="recurring")["data"][0]["id"]
+    card = call("GET", "payment_methods", customer=kim)["data"][0]["id"]
+    sub = call("POST", "subscriptions", customer=kim, items=[{"price": price}], default_payment_method=card)["id"]
+    flow = {"type": "subscription_cancel", "subscription_cancel": {"subscription": sub}}
+    call("POST", "billing_portal/sessions", customer=kim, configuration=made["id"], flow_data=flow, locale="de")
+    call("POST", "billing_portal/sessions", "configuration", customer=kim, return_url="https://app.example.com/")
+    call("GET", "billing_portal/configurations", active=True)
+
+
 @pytest.fixture(scope="module")
 def journey():
     """Every kind of object, in every state that changes its fields."""
@@ -304,6 +334,7 @@ def journey():
     call("GET", "customers/search", query="name:'Bob'")
     checkout(call, to.simulator.complete_checkout)
     credit(call)
+    portal(call)
     schedule(call)
     for kind in ("webhook_endpoints", "prices", "products", "test_helpers/test_clocks", f"customers/{ada}/tax_ids"):
         call("GET", kind)
