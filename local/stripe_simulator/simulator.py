@@ -234,14 +234,16 @@ class Simulator:
         with self._up_to_date():
             pass
 
-    def complete_checkout(self, session: str, payment_method: str = "pm_card_visa") -> str:
+    def complete_checkout(
+        self, session: str, payment_method: str = "pm_card_visa", promotion_code: str | None = None
+    ) -> str:
         """
         The customer pays on the page, and passes 3-D Secure if the card asks: the id of the new subscription.
 
         Refused where the card is declined, which leaves the session open.
         """
         with self._up_to_date() as account:
-            return checkout.complete(account, session, payment_method)
+            return checkout.complete(account, session, payment_method, promotion_code)
 
     def portal_cancel(self, subscription: str) -> None:
         """The customer cancels in the portal. Refused where the page opened last does not offer it."""

@@ -403,6 +403,7 @@ def _waiting(account: Account, subscription: Record) -> list[Record]:
 def delete_discount(account: Account, id: str, params: dict[str, Any]) -> Record:
     """All of them end, where there are several."""
     subscription = account.get("subscription", id)
+    _refuse_scheduled(subscription, {"discounts": ""})
     if subscription["status"] in subscriptions.ENDED or not subscription["discounts"]:
         raise Refused(404, f"No active discount for subscription: {id}", code="resource_missing")
     last = subscription["discounts"][-1]
