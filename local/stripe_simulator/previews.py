@@ -69,9 +69,8 @@ def _of_change(
         raise _nothing_comes()
     due = [] if ends else [one | {} for one in proposal.items if one["current_period_end"] <= turn]
     for one in due:
-        one["current_period_start"], one["current_period_end"] = subscriptions.period(
-            one["price"], proposal.anchor, turn
-        )
+        span = subscriptions.cut(subscription, subscriptions.period(one["price"], proposal.anchor, turn))
+        one["current_period_start"], one["current_period_end"] = span
     renewed = subscription | {"status": "active"}
     lines = [*waiting, *lines, *changes.full_lines(account, renewed, due, {})]
     in_force = [
