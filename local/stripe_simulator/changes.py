@@ -152,8 +152,9 @@ def _remaining(
     fulls = [proration.total(one["price"], one["quantity"]) for one in items]
     lines = []
     for one, net in zip(items, discounts.nets(account, in_force, fulls), strict=True):
-        held, end = debits.get(one["id"], []), one["current_period_end"]
-        start = max([since.get(one["id"], end), *(debit.until for debit in held)])
+        held = debits.get(one["id"], [])
+        end: int = one["current_period_end"]
+        start = max(since.get(one["id"], end), *(debit.until for debit in held), 0)
         if start < end:
             words = f"Remaining time on {what(account, one)} after {_date(start)}"
             amount = proration.part(net, *subscriptions.whole(subscription, one), start, end)

@@ -156,16 +156,28 @@ def schedule(call):
     sub = call("POST", "subscriptions", customer=eve, items=items, default_payment_method=card)["id"]
     made = call("POST", "subscription_schedules", "subscription", "customer", from_subscription=sub)
     first = {name: made["phases"][0][name] for name in ("start_date", "end_date")} | {"items": [{"price": monthly}]}
+    off = call("POST", "coupons", percent_off=5, duration="forever")["id"]
     second = {
+        "discounts": [{"coupon": off}],
         "automatic_tax": {"enabled": False}, "billing_cycle_anchor": "phase_start", "default_payment_method": card,
         "duration": {"interval": "year"}, "items": [{"price": yearly}], "metadata": {"change_id": "d"},
     }  # fmt: skip
     path = f"subscription_schedules/{made['id']}"
-    call("POST", path, "phases.items.price", phases=[first, second], metadata={"change_id": "c"})
+    call(
+        "POST",
+        path,
+        "phases.items.price",
+        "phases.discounts.coupon",
+        phases=[first, second],
+        metadata={"change_id": "c"},
+    )
     call("GET", "subscriptions", "data.schedule.phases.items", expect=400)
     call("GET", "subscriptions", "data.schedule", customer=eve)
     call("POST", f"{path}/release")
     call("GET", "subscription_schedules", "data.default_settings.default_payment_method", customer=eve)
+    call("POST", f"subscriptions/{sub}/pause", bill_for={"unused_time_from": {"type": "now"}})
+    same = {"type": "unchanged"}
+    call("POST", f"subscriptions/{sub}/resume", "latest_invoice", billing_cycle_anchor=same)
     again = call("POST", "subscription_schedules", from_subscription=sub)["id"]
     call("POST", f"subscription_schedules/{again}/cancel", "subscription.customer")
 
@@ -196,10 +208,19 @@ def checkout(call, complete):
         "success_url": "https://app.example.com/", "tax_id_collection": {"enabled": True}, "metadata": {"a": "b"},
         "customer_update": {"address": "auto", "name": "auto"}, "automatic_tax": {"enabled": True},
     }  # fmt: skip
+    off = call("POST", "coupons", percent_off=5, duration="forever")["id"]
+    page["discounts"] = [{"coupon": off}]
     left, paid = (call("POST", "checkout/sessions", "line_items", **page)["id"] for _ in range(2))
     call("POST", f"checkout/sessions/{left}/expire")
     complete(paid)
-    call("GET", f"checkout/sessions/{paid}", "subscription", "customer", "invoice", "line_items.data.price.product")
+    call(
+        "GET",
+        f"checkout/sessions/{paid}",
+        "subscription",
+        "customer",
+        "discounts.coupon",
+        "line_items.data.price.product",
+    )
     call("GET", f"checkout/sessions/{paid}/line_items")
     call("GET", "checkout/sessions", "data.line_items", customer=sue)
 
