@@ -16,6 +16,7 @@ BEHAVIORS = choice("always_invoice", "create_prorations", "none")
 PHASE: dict[str, Shape] = {
     "automatic_tax": {"enabled": flag},
     "billing_cycle_anchor": choice("automatic", "phase_start"),
+    "collection_method": choice("charge_automatically"),
     "default_payment_method": text,
     "description": text,
     "discounts": discounts.SHAPE,
@@ -27,6 +28,7 @@ PHASE: dict[str, Shape] = {
     "start_date": whole,
     "trial_end": whole,
 }
+PLAIN = ("billing_cycle_anchor", "collection_method", "description", "metadata")
 UPDATE: dict[str, Shape] = {
     "end_behavior": choice("cancel", "release"),
     "metadata": free,
@@ -173,7 +175,7 @@ def _phase(account: Account, schedule: Record, wish: dict[str, Any], start: int,
         raise invalid(
             "The simulator moves no trial by a schedule: repeat it in the phase that runs.", f"{name}[trial_end]"
         )
-    fields = {name: wish[name] for name in ("billing_cycle_anchor", "description", "metadata") if name in wish}
+    fields = {name: wish[name] for name in PLAIN if name in wish}
     said = wish.get("discounts") or []
     if said:
         customer = account.tables["customer"][schedule["customer"]]

@@ -158,7 +158,7 @@ def schedule(call):
     first = {name: made["phases"][0][name] for name in ("start_date", "end_date")} | {"items": [{"price": monthly}]}
     off = call("POST", "coupons", percent_off=5, duration="forever")["id"]
     second = {
-        "discounts": [{"coupon": off}],
+        "collection_method": "charge_automatically", "discounts": [{"coupon": off}],
         "automatic_tax": {"enabled": False}, "billing_cycle_anchor": "phase_start", "default_payment_method": card,
         "duration": {"interval": "year"}, "items": [{"price": yearly}], "metadata": {"change_id": "d"},
     }  # fmt: skip
