@@ -9,14 +9,14 @@ A Stripe for development and tests: speaks the HTTP form API, version 2026-10-28
 the code that it is there to test.
 
 It leaves out, and refuses where a call asks for it:
-- meters, quotes, `classic` billing, backdated or anchored creation, `subscriptions.pause`, items as calls of their own,
+- meters, quotes, `classic` billing, backdated or anchored creation, items as calls of their own,
   several payments of one invoice, discounts on customers, items and single invoices, coupons for some products or in
   several currencies, itemized proration discounts, tax rates of one's own;
 - schedules that are not made from a subscription, that move a trial, or that start with a cancellation or an update
-  pending; credit notes by line or out of band; Checkout but for a subscription of a known customer; the portal.
-It does not do by itself: `invoice.upcoming`, the proration of a `cancel_at` within a period, the expiry of an unpaid
-resumption, the wait for an acknowledged `invoice.created`; an invoice with automatic tax whose customer has lost the
-address says `requires_location_inputs` and is finalized all the same, without tax.
+  pending; credit notes by line or out of band; Checkout but for a subscription of a known customer; the portal but for
+  cancelling and a new card.
+It does not do by itself: `invoice.upcoming`, the wait for an acknowledged `invoice.created`; an invoice with automatic
+tax whose customer has lost the address says `requires_location_inputs` and is finalized all the same, without tax.
 """
 
 from local.stripe_simulator.account import Settings

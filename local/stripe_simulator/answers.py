@@ -24,6 +24,8 @@ LINKS: dict[str, dict[str, str | None]] = {
     "charge": {"customer": "customer", "payment_intent": "payment_intent"},
     "checkout.session": {
         "customer": "customer",
+        "discounts.coupon": "coupon",
+        "discounts.promotion_code": "promotion_code",
         "invoice": "invoice",
         "line_items": None,
         "line_items.data": "item",
@@ -85,6 +87,9 @@ LINKS: dict[str, dict[str, str | None]] = {
         "customer": "customer",
         "default_settings.default_payment_method": "payment_method",
         "phases.default_payment_method": "payment_method",
+        "phases.discounts.coupon": "coupon",
+        "phases.discounts.discount": "discount",
+        "phases.discounts.promotion_code": "promotion_code",
         "phases.items.price": "price",
         "subscription": "subscription",
         "test_clock": "test_helpers.test_clock",

@@ -80,13 +80,15 @@ def propose(account: Account, subscription: Record, said: dict[str, Any]) -> Pro
             lines += [invoices.item_line(one, 0, span, f"Free trial for {what(account, one)}")]
             continue
         if restarts:
-            line = invoices.item_line(one, fulls[one["id"]], span, what(account, one))
+            amount = proration.part(fulls[one["id"]], *subscriptions.period(one["price"], anchor, at), *span)
+            line = invoices.item_line(one, amount, span, what(account, one))
             kept = []
         elif behavior == "none":
             continue
         else:
             words = f"Remaining time on {what(account, one)} after {_date(at)}"
-            amount, left = proration.share(nets[one["id"]], *span, at), (at, span[1])
+            period, left = subscriptions.period(one["price"], anchor, at), (at, span[1])
+            amount = proration.part(nets[one["id"]], *period, *left)
             line = invoices.item_line(one, amount, left, words, proration=True, discount_amounts=[*map(dict, named)])
             kept = uncredited(book.debits.get(one["id"], []), at)
         lines.append(line)
@@ -95,6 +97,72 @@ def propose(account: Account, subscription: Record, said: dict[str, Any]) -> Pro
     if on_trial and not bills_now:
         lines = []
     return Proposal(after, anchor, trial_end, lines, debits, wished, bills_now, restarts)
+
+
+def of_lines(
+    subscription: Record, items: list[Record], lines: list[Record], debits: dict[str, list[Debit]], behavior: str
+) -> Proposal:
+    """A change of nothing but periods, and what that costs."""
+    anchor, held = subscription["billing_cycle_anchor"], list(subscription["discounts"])
+    bills_now = behavior == "always_invoice" and bool(lines)
+    return Proposal(items, anchor, subscription["trial_end"], lines, debits, held, bills_now, restarts=False)
+
+
+def reach(account: Account, subscription: Record, date: int | None, behavior: str) -> Proposal:
+    """Periods that go no further than the date to cancel at, and the whole way without one."""
+    debits = {id: list(held) for id, held in account.books[subscription["id"]].debits.items()}
+    items, lines, longer = [one | {} for one in subscriptions.items(subscription)], [], {}
+    for one in items if subscription["status"] != "paused" else []:
+        before, end = one["current_period_end"], subscriptions.whole(subscription, one)[1]
+        one["current_period_end"] = min(end, date or end)
+        if one["current_period_end"] > before:
+            longer[one["id"]] = before
+        if one["current_period_end"] < before and behavior != "none":
+            held = debits.get(one["id"], [])
+            lines += credits(one, held, one["current_period_end"])
+            debits[one["id"]] = uncredited(held, one["current_period_end"])
+    if behavior != "none" and subscription["status"] != "trialing":
+        lines += _remaining(account, subscription, items, longer, debits)
+    return of_lines(subscription, items, lines, debits, behavior)
+
+
+def go_on(account: Account, subscription: Record, at: int, behavior: str) -> Proposal:
+    """The periods as they would be, had it never been paused. What is left of them and is not paid is charged."""
+    now, debits = account.now(subscription), {**account.books[subscription["id"]].debits}
+    items = [one | {} for one in subscriptions.items(subscription)]
+    for one in items:
+        span = subscriptions.period(one["price"], subscription["billing_cycle_anchor"], now)
+        if not span[0] <= at < span[1]:
+            raise invalid("Cannot specify proration_date outside of current subscription period.", "proration_date")
+        one["current_period_start"], one["current_period_end"] = subscriptions.cut(subscription, span)
+    since = dict.fromkeys([one["id"] for one in items], at)
+    lines = _remaining(account, subscription, items, since, debits) if behavior != "none" else []
+    return of_lines(subscription, items, lines, debits, behavior)
+
+
+def _remaining(
+    account: Account,
+    subscription: Record,
+    items: list[Record],
+    since: dict[str, int],
+    debits: dict[str, list[Debit]],
+) -> list[Record]:
+    """What is left of the periods of these items from these moments on, and no debit covers; noted as debits."""
+    in_force = discounts.in_force(account, subscription["discounts"], account.now(subscription))
+    fulls = [proration.total(one["price"], one["quantity"]) for one in items]
+    lines = []
+    for one, net in zip(items, discounts.nets(account, in_force, fulls), strict=True):
+        held = debits.get(one["id"], [])
+        end: int = one["current_period_end"]
+        start = max(since.get(one["id"], end), *(debit.until for debit in held), 0)
+        if start < end:
+            words = f"Remaining time on {what(account, one)} after {_date(start)}"
+            amount = proration.part(net, *subscriptions.whole(subscription, one), start, end)
+            named = [{"amount": 0, "discount": id} for id in in_force]
+            line = invoices.item_line(one, amount, (start, end), words, proration=True, discount_amounts=named)
+            lines.append(line)
+            debits[one["id"]] = [*held, debit_of(account, one, line)]
+    return lines
 
 
 def proration_date(subscription: Record, said: dict[str, Any], now: int) -> int:
@@ -154,7 +222,7 @@ def _items(
             span = one["current_period_start"], int(trial_end)
         else:
             span = subscriptions.period(one["price"], anchor, at)
-        one["current_period_start"], one["current_period_end"] = span
+        one["current_period_start"], one["current_period_end"] = subscriptions.cut(subscription, span)
     return list(after.values())
 
 
@@ -213,14 +281,17 @@ def _date(at: int) -> str:
 def full_lines(
     account: Account, subscription: Record, items: list[Record], debits: dict[str, list[Debit]]
 ) -> list[Record]:
-    """The lines of a whole period of these items, noted as debits. Nothing is due on trial."""
+    """The lines of a period of these items, noted as debits: of its part up to a cancellation. Free on trial."""
     lines = []
     for one in items:
         span = one["current_period_start"], one["current_period_end"]
         if subscription["status"] == "trialing":
             lines.append(invoices.item_line(one, 0, span, f"Free trial for {what(account, one)}"))
             continue
-        line = invoices.item_line(one, proration.total(one["price"], one["quantity"]), span, what(account, one))
+        amount = proration.total(one["price"], one["quantity"])
+        if span[1] == subscription["cancel_at"]:
+            amount = proration.part(amount, *subscriptions.whole(subscription, one), *span)
+        line = invoices.item_line(one, amount, span, what(account, one))
         lines.append(line)
         debits[one["id"]] = [debit_of(account, one, line)]
     return lines
@@ -238,12 +309,19 @@ def note_invoice(debits: dict[str, list[Debit]], invoice: Record) -> None:
         ]
 
 
+def forget(debits: dict[str, list[Debit]], invoice: Record) -> None:
+    """What is on this invoice will never be paid."""
+    for id, charged in debits.items():
+        debits[id] = [debit for debit in charged if debit.invoice != invoice["id"]]
+
+
 def apply(account: Account, subscription: Record, proposal: Proposal) -> None:
     """Make it so. The caller tells of it."""
     subscription["items"]["data"] = proposal.items
     subscription["billing_cycle_anchor"] = proposal.anchor
     if subscription["status"] == "trialing" and proposal.trial_end and proposal.trial_end <= account.now(subscription):
         subscription["status"] = "active"
+        _warn_late(account, subscription)
     elif proposal.trial_end != subscription["trial_end"]:
         subscription.update(status="trialing", trial_start=subscription["trial_start"] or account.now(subscription))
     subscription["trial_end"] = proposal.trial_end
@@ -255,6 +333,14 @@ def apply(account: Account, subscription: Record, proposal: Proposal) -> None:
     account.books[subscription["id"]].debits = proposal.debits
     discounts.put(account, subscription, proposal.discounts)
     subscriptions.follow(account, subscription)
+
+
+def _warn_late(account: Account, subscription: Record) -> None:
+    """A trial that is ended early is warned of as it ends, unless it was before."""
+    book = account.books[subscription["id"]]
+    if book.warned_of != subscription["trial_end"]:
+        book.warned_of = subscription["trial_end"]
+        account.emit("customer.subscription.trial_will_end", subscription)
 
 
 def schedule_end(account: Account, subscription: Record, at_period_end: bool) -> None:
@@ -314,5 +400,6 @@ def resumed(account: Account, subscription: Record, status: str = "active") -> N
     with account.changing(subscription):
         subscription["status"] = status
         subscription.pop("status_details", None)
+        account.books[subscription["id"]].resumption = None
     account.emit("customer.subscription.resumed", subscription)
     subscriptions.follow(account, subscription)

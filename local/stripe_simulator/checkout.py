@@ -29,6 +29,7 @@ CREATE: dict[str, Shape] = {
     "cancel_url": text,
     "client_reference_id": text,
     "customer": text,
+    "discounts": [{"coupon": text, "promotion_code": text}],
     "customer_update": {"address": KEEPS, "name": KEEPS, "shipping": KEEPS},
     "expires_at": whole,
     "line_items": [{"price": text, "quantity": whole}],
@@ -74,9 +75,12 @@ def create(account: Account, params: dict[str, Any]) -> Record:
             "existing customer, please set `customer_update[name]` to `auto`.",
             "customer_update",
         )
+    if "discounts" in params and params.get("allow_promotion_codes"):
+        raise invalid("You may only specify one of these parameters: allow_promotion_codes, discounts.", "discounts")
     terms = {
         "automatic_tax": {"enabled": taxed},
         "customer": customer["id"],
+        "discounts": params.get("discounts", []),
         "items": [{"price": one["price"], "quantity": one.get("quantity", 1)} for one in wishes],
         **params.get("subscription_data", {}),
     }
@@ -98,6 +102,7 @@ def _first_invoice(account: Account, customer: Record, terms: Record) -> Record:
     asked = {
         "automatic_tax": {"enabled": terms["automatic_tax"]["enabled"] and _located(customer)},
         "customer": customer["id"],
+        "discounts": terms["discounts"],
         "subscription_details": {"items": terms["items"], **trial},
     }
     return previews.create(account, asked)
@@ -139,7 +144,7 @@ def _record(
         "customer_creation": None,
         "customer_details": None,
         "customer_email": None,
-        "discounts": [],
+        "discounts": _discounts(terms),
         "expires_at": expires,
         "invoice": None,
         "invoice_creation": None,
@@ -167,7 +172,6 @@ def _record(
         "subscription": None,
         "success_url": params["success_url"],
         "tax_id_collection": {"enabled": collects["enabled"], "required": "never"} if collects else None,
-        "total_details": None,
         "ui_mode": "hosted_page",
         "url": f"https://checkout.stripe.com/c/pay/{id}",
         "wallet_options": None,
@@ -176,7 +180,16 @@ def _record(
 
 
 def _amounts(invoice: Record) -> Record:
-    return {"amount_subtotal": invoice["subtotal"], "amount_total": invoice["total"]}
+    totals = {
+        "amount_discount": sum(one["amount"] for one in invoice["total_discount_amounts"]),
+        "amount_shipping": 0,
+        "amount_tax": sum(one["amount"] for one in invoice["total_taxes"]),
+    }
+    return {"amount_subtotal": invoice["subtotal"], "amount_total": invoice["total"], "total_details": totals}
+
+
+def _discounts(terms: Record) -> list[Record]:
+    return [{"coupon": None, "promotion_code": None, **one} for one in terms["discounts"]]
 
 
 def _line(account: Account, price: Record, wish: Record) -> Record:
@@ -248,12 +261,12 @@ def advance(account: Account, session: Record) -> None:
 # The browser
 
 
-def complete(account: Account, id: str, method: str) -> str:
+def complete(account: Account, id: str, method: str, code: str | None) -> str:
     """
     The customer gives a card, passes 3-D Secure if it asks, and subscribes: the subscription's id.
 
     Refused where the card is declined: then the page stays open, and nothing has been made. No card is asked for
-    where nothing is due and the session collects one only `if_required`.
+    where nothing is due and the session collects one only `if_required`. A promotion code is its words, or its id.
     """
     session = account.get(KIND, id, "session")
     _refuse_unless_open(session, "completed")
@@ -261,6 +274,8 @@ def complete(account: Account, id: str, method: str) -> str:
     if terms["automatic_tax"]["enabled"] and not _located(customer):
         with account.changing(customer):
             customer["address"] = dict.fromkeys(ADDRESS) | {"country": "US", "postal_code": "10001", "state": "NY"}
+    if code:
+        terms = terms | {"discounts": [{"promotion_code": _code(account, session, code)}]}
     invoice = _first_invoice(account, customer, terms)
     card = None
     if invoice["amount_due"] or session["payment_method_collection"] == "always":
@@ -278,6 +293,7 @@ def complete(account: Account, id: str, method: str) -> str:
         collection.collect(account, invoice, card, authenticated=True)
     session.update(
         customer_details=_details(customer),
+        discounts=_discounts(terms),
         invoice=invoice["id"],
         payment_status="paid" if paid else "no_payment_required",
         status="complete",
@@ -287,6 +303,15 @@ def complete(account: Account, id: str, method: str) -> str:
     )
     account.emit("checkout.session.completed", session)
     return subscription["id"]
+
+
+def _code(account: Account, session: Record, words: str) -> str:
+    if not session["allow_promotion_codes"]:
+        raise invalid("This page takes no promotion codes.")
+    for code in account.all("promotion_code"):
+        if code["active"] and words.upper() in (code["code"].upper(), code["id"].upper()):
+            return code["id"]
+    raise invalid("This code is invalid.", "promotion_code")
 
 
 def _details(customer: Record) -> Record:

@@ -15,6 +15,7 @@ KIND = "test_helpers.test_clock"
 DEPENDENTS = ("invoice", "invoiceitem", "subscription", "subscription_schedule")
 
 OTHERS = (
+    "billing_portal.session",
     "charge",
     "checkout.session",
     "credit_note",

@@ -78,7 +78,7 @@ def _settled(account: Account, subscription: Record, invoice: Record) -> None:
         with account.changing(subscription):
             subscription["status"] = "active"
         subscriptions.follow(account, subscription)
-    elif is_latest and subscription["status"] == "paused" and invoice["billing_reason"] == "subscription_update":
+    elif book.resumption == invoice["id"]:
         changes.resumed(account, subscription)
 
 
@@ -94,8 +94,12 @@ def _unpaid(account: Account, invoice: Record, intent: Record, subscription: Rec
     _delinquent(account, account.tables["customer"][invoice["customer"]])
     if not subscription or subscription["status"] in subscriptions.ENDED:
         return
+    book = account.books[subscription["id"]]
+    if book.resumption == invoice["id"] and book.resumes_on_attempt:
+        changes.resumed(account, subscription, "past_due")
+        return
     exhausted = invoice["auto_advance"] and invoice["attempt_count"] > len(account.settings.retry_days)
-    waits = account.books[subscription["id"]].held_invoice == invoice["id"]
+    waits = book.held_invoice == invoice["id"]
     if exhausted and subscription["status"] == "past_due":
         _give_up(account, subscription)
     elif (
@@ -150,6 +154,9 @@ def void(account: Account, invoice: Record) -> None:
     book = account.books[subscription["id"]]
     if book.held and book.held_invoice == invoice["id"]:
         changes.drop_held(account, subscription)
+    if book.resumption == invoice["id"]:
+        book.resumption = None
+        changes.forget(book.debits, invoice)
     if subscription["status"] == "incomplete" and subscription["latest_invoice"] == invoice["id"]:
         subscriptions.end(account, subscription, "incomplete_expired")
 
@@ -194,6 +201,8 @@ def finalize_and_collect(account: Account, invoice: Record) -> None:
     subscription = invoices.subscription_of(account, invoice)
     paused = (subscription or {}).get("pause_collection")
     if paused and paused["behavior"] == "keep_as_draft":
+        with account.changing(invoice):
+            invoice.update(auto_advance=False, automatically_finalizes_at=None)
         return
     lost = bool(subscription and subscription["status"] == "canceled" and invoice["total"] < 0)
     invoices.finalize(account, invoice, credits=not lost)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from local.stripe_simulator import changes, discounts, invoices, proration, subscriptions, taxes
+from local.stripe_simulator import changes, discounts, invoices, proration, scheduling, subscriptions, taxes
 from local.stripe_simulator.account import Account, new_id
 from local.stripe_simulator.answers import Record
 from local.stripe_simulator.errors import Refused, invalid
@@ -61,15 +61,16 @@ def _of_change(
     if proposal.bills_now and not recurring:
         in_force = discounts.in_force(account, proposal.discounts, account.now(customer))
         return _record(account, subscription, customer, [*waiting, *lines], date, discounts=in_force)
-    ends = said.get("cancel_at_period_end", subscription["cancel_at"] is not None)
+    turn = min(one["current_period_end"] for one in proposal.items)
+    start = min(one["current_period_start"] for one in proposal.items)
+    ends = scheduling.foresee(account, subscription, proposal, turn)
+    ends = said.get("cancel_at_period_end", ends or (subscription["cancel_at"] or turn + 1) <= turn)
     if ends and not waiting and not lines:
         raise _nothing_comes()
-    turn = min(one["current_period_end"] for one in proposal.items)
-    due = [] if ends else [one | {} for one in proposal.items if one["current_period_end"] == turn]
+    due = [] if ends else [one | {} for one in proposal.items if one["current_period_end"] <= turn]
     for one in due:
-        one["current_period_start"], one["current_period_end"] = subscriptions.period(
-            one["price"], proposal.anchor, turn
-        )
+        span = subscriptions.cut(subscription, subscriptions.period(one["price"], proposal.anchor, turn))
+        one["current_period_start"], one["current_period_end"] = span
     renewed = subscription | {"status": "active"}
     lines = [*waiting, *lines, *changes.full_lines(account, renewed, due, {})]
     in_force = [
@@ -77,7 +78,6 @@ def _of_change(
         for id in discounts.in_force(account, proposal.discounts, turn)
         if not recurring or discounts.coupon_of(account, id)["duration"] != "once"
     ]
-    start = min(one["current_period_start"] for one in proposal.items)
     span = {"created": turn, "period_end": turn, "period_start": start}
     return _record(account, subscription, customer, lines, date, discounts=in_force, **span)
 

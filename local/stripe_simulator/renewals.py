@@ -19,6 +19,9 @@ def advance(account: Account, subscription: Record) -> None:
         return
     if subscription["pending_update"] and subscription["pending_update"]["expires_at"] <= now:
         collection.void(account, account.tables["invoice"][account.books[subscription["id"]].held_invoice])
+    resumption = account.tables["invoice"].get(account.books[subscription["id"]].resumption or "")
+    if resumption and not resumption["attempted"] and resumption["created"] + subscriptions.EXPIRY <= now:
+        collection.void(account, resumption)
     paused = subscription["pause_collection"]
     if paused and (paused["resumes_at"] or now + 1) <= now:
         with account.changing(subscription):
@@ -53,13 +56,8 @@ def _end_without_payment_method(account: Account, subscription: Record) -> None:
         return
     with account.changing(subscription):
         subscription["status"] = "paused"
-        subscription["status_details"] = {
-            "paused": {
-                "subscription": {"type": "trial_end_without_payment_method"},
-                "transitioned_at": account.now(subscription),
-                "type": "subscription",
-            }
-        }
+        now = account.now(subscription)
+        subscription["status_details"] = subscriptions.paused_by("trial_end_without_payment_method", now)
     account.emit("customer.subscription.paused", subscription)
 
 
@@ -73,7 +71,7 @@ def _renew(account: Account, subscription: Record, now: int) -> None:
             subscription["status"] = "active"
         for one in due:
             span = subscriptions.period(one["price"], subscription["billing_cycle_anchor"], now)
-            one["current_period_start"], one["current_period_end"] = span
+            one["current_period_start"], one["current_period_end"] = subscriptions.cut(subscription, span)
         lines = changes.full_lines(account, subscription, due, book.debits)
         charged = subscription["status"] != "unpaid"
         invoice = invoices.draft(

@@ -2,21 +2,24 @@
 
 from typing import Any
 
-from local.stripe_simulator import payments, schedules, subscribing, subscriptions
+from local.stripe_simulator import changes, discounts, payments, schedules, subscribing, subscriptions
 from local.stripe_simulator.account import Account
 from local.stripe_simulator.answers import Record, page
-from local.stripe_simulator.errors import absent, invalid
+from local.stripe_simulator.errors import Refused, absent, invalid
 from local.stripe_simulator.forms import SPAN, Shape, choice, flag, free, inside, merged, need, text, whole
 from local.stripe_simulator.periods import boundary
 from local.stripe_simulator.routes import route
 
 PATH, KIND = "/v1/subscription_schedules", "subscription_schedule"
+NO_DISCOUNT: Record = {"coupon": None, "discount": None, "promotion_code": None}
 BEHAVIORS = choice("always_invoice", "create_prorations", "none")
 PHASE: dict[str, Shape] = {
     "automatic_tax": {"enabled": flag},
     "billing_cycle_anchor": choice("automatic", "phase_start"),
+    "collection_method": choice("charge_automatically"),
     "default_payment_method": text,
     "description": text,
+    "discounts": discounts.SHAPE,
     "duration": {"interval": choice("day", "month", "week", "year"), "interval_count": whole},
     "end_date": whole,
     "items": [{"metadata": free, "price": text, "quantity": whole}],
@@ -25,6 +28,7 @@ PHASE: dict[str, Shape] = {
     "start_date": whole,
     "trial_end": whole,
 }
+PLAIN = ("billing_cycle_anchor", "collection_method", "description", "metadata")
 UPDATE: dict[str, Shape] = {
     "end_behavior": choice("cancel", "release"),
     "metadata": free,
@@ -57,6 +61,7 @@ def create(account: Account, params: dict[str, Any]) -> Record:
         subscriptions.next_end(subscription),
         subscription["currency"],
         [schedules.item(one["price"], one["quantity"], dict(one["metadata"])) for one in items],
+        discounts=[NO_DISCOUNT | {"discount": id} for id in subscription["discounts"]],
         trial_end=subscription["trial_end"] if subscription["status"] == "trialing" else None,
     )
     schedule = account.add(schedules.record(subscription["customer"], subscription, now, [first]))
@@ -100,6 +105,8 @@ def update(account: Account, id: str, params: dict[str, Any]) -> Record:
             schedule["phases"] = [one for one in schedule["phases"] if one["start_date"] < started] + phases
             schedule["current_phase"] = _span(phases[0])
     if phases:
+        subscription = account.tables["subscription"][schedule["subscription"]]
+        subscribing.change(account, subscription, {"discounts": _discounts(account, subscription, phases[0])})
         _enter(account, schedule, phases[0], params.get("proration_behavior", "create_prorations"))
         schedules.follow(account, schedule)
     return schedule
@@ -168,7 +175,12 @@ def _phase(account: Account, schedule: Record, wish: dict[str, Any], start: int,
         raise invalid(
             "The simulator moves no trial by a schedule: repeat it in the phase that runs.", f"{name}[trial_end]"
         )
-    fields = {name: wish[name] for name in ("billing_cycle_anchor", "description", "metadata") if name in wish}
+    fields = {name: wish[name] for name in PLAIN if name in wish}
+    said = wish.get("discounts") or []
+    if said:
+        customer = account.tables["customer"][schedule["customer"]]
+        discounts.wished(account, customer, subscription, said, subscription["currency"])
+        fields["discounts"] = [NO_DISCOUNT | one for one in said]
     if "automatic_tax" in wish:
         fields["automatic_tax"] = {
             "disabled_reason": None,
@@ -255,10 +267,11 @@ def advance(account: Account, schedule: Record) -> None:
 
 def _begin(account: Account, schedule: Record, phase: Record) -> None:
     subscription = account.tables["subscription"][schedule["subscription"]]
-    settings = {name: phase[name] for name in ("default_payment_method", "description") if phase[name]}
+    settings: Record = {name: phase[name] for name in ("default_payment_method", "description") if phase[name]}
+    settings |= {"discounts": _discounts(account, subscription, phase), "metadata": phase["metadata"]}
     if phase["automatic_tax"]:
         settings["automatic_tax"] = {"enabled": phase["automatic_tax"]["enabled"]}
-    subscribing.change(account, subscription, settings | {"metadata": phase["metadata"]})
+    subscribing.change(account, subscription, settings)
     if subscriptions.next_end(subscription) > account.now(subscription):
         _enter(account, schedule, phase, phase["proration_behavior"])
         return
@@ -286,14 +299,42 @@ def _enter(account: Account, schedule: Record, phase: Record, behavior: str) -> 
         subscribing.change(account, subscription, {"items": wishes, "proration_behavior": behavior} | anchor)
 
 
+def _discounts(account: Account, subscription: Record, phase: Record) -> list[dict[str, str]] | str:
+    """Those that can still be redeemed, or are still held; of none, what clears them."""
+    customer, kept = account.tables["customer"][subscription["customer"]], []
+    for one in phase["discounts"]:
+        said = {name: id for name, id in one.items() if id}
+        try:
+            discounts.wished(account, customer, subscription, [said], subscription["currency"])
+        except Refused:
+            continue
+        kept.append(said)
+    return kept or ""
+
+
+def foresee(account: Account, subscription: Record, proposal: changes.Proposal, turn: int) -> bool:
+    """Put into a proposal what the schedule will do when the period ends. Says whether the subscription ends then."""
+    schedule = account.tables["subscription_schedule"].get(subscription["schedule"] or "")
+    if not schedule or schedule["status"] != "active" or schedule["current_phase"]["end_date"] > turn:
+        return False
+    phase = next((one for one in schedule["phases"] if one["start_date"] == turn), None)
+    if not phase:
+        return schedule["end_behavior"] == "cancel"
+    customer, said = account.tables["customer"][subscription["customer"]], _discounts(account, subscription, phase)
+    proposal.items = _renewing(account, subscription, phase)
+    proposal.anchor = turn if phase["billing_cycle_anchor"] == "phase_start" else proposal.anchor
+    proposal.discounts = discounts.wished(account, customer, subscription, said, subscription["currency"])
+    return False
+
+
 def _renewing(account: Account, subscription: Record, phase: Record) -> list[Record]:
     """The items of a phase, on the periods that have just ended."""
-    now, items = account.now(subscription), []
+    start, items = phase["start_date"], []
     for one, wish in _pairs(subscription, phase):
         if not wish:
             continue
         price = account.tables["price"][wish["price"]]
-        one = one or subscriptions.item(subscription["id"], price, 1, now, (now, now))
+        one = one or subscriptions.item(subscription["id"], price, 1, start, (start, start))
         plan = subscriptions.plan(price)
         metadata = merged(one["metadata"], wish["metadata"])
         items.append(one | {"metadata": metadata, "plan": plan, "price": price, "quantity": wish["quantity"]})

@@ -19,7 +19,9 @@ from local.stripe_simulator import (
     customers,
     events,
     invoicing,
+    pausing,
     payments,
+    portal,
     previews,
     refunds,
     renewals,
@@ -45,7 +47,9 @@ ROUTED = (
     customers,
     events,
     invoicing,
+    pausing,
     payments,
+    portal,
     previews,
     refunds,
     scheduling,
@@ -232,14 +236,26 @@ class Simulator:
         with self._up_to_date():
             pass
 
-    def complete_checkout(self, session: str, payment_method: str = "pm_card_visa") -> str:
+    def complete_checkout(
+        self, session: str, payment_method: str = "pm_card_visa", promotion_code: str | None = None
+    ) -> str:
         """
         The customer pays on the page, and passes 3-D Secure if the card asks: the id of the new subscription.
 
         Refused where the card is declined, which leaves the session open.
         """
         with self._up_to_date() as account:
-            return checkout.complete(account, session, payment_method)
+            return checkout.complete(account, session, payment_method, promotion_code)
+
+    def portal_cancel(self, subscription: str) -> None:
+        """The customer cancels in the portal. Refused where the page opened last does not offer it."""
+        with self._up_to_date() as account:
+            portal.cancel(account, subscription)
+
+    def portal_card(self, customer: str, payment_method: str) -> None:
+        """The customer gives a new card in the portal. Refused where the page opened last does not offer it."""
+        with self._up_to_date() as account:
+            portal.put_card(account, customer, payment_method)
 
     def fault(self, kind: str, **match: Any) -> Fault:
         """Ask for a fault: `method`, `path`, `type` (regular expressions), `times`, `seconds`; see `faults`."""

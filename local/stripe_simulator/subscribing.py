@@ -90,9 +90,12 @@ def create(account: Account, params: dict[str, Any]) -> Record:
     if not automatic and not subscription["days_until_due"]:
         raise absent("days_until_due")
     debits: dict[str, list[subscriptions.Debit]] = {}
-    lines = changes.full_lines(account, subscription, items, debits)
     if params.get("cancel_at"):
-        _cancel_at(account, subscription, str(params["cancel_at"]))
+        _cancel_at(account, subscription, _date(account, subscription, str(params["cancel_at"])))
+        for one in items:
+            span = one["current_period_start"], one["current_period_end"]
+            one["current_period_end"] = subscriptions.cut(subscription, span)[1]
+    lines = changes.full_lines(account, subscription, items, debits)
     if params.get("cancel_at_period_end"):
         changes.schedule_end(account, subscription, True)
     refusal = _foreseen(account, subscription, customer, lines, wished) if automatic else None
@@ -219,11 +222,21 @@ def change(account: Account, subscription: Record, params: dict[str, Any]) -> Re
     if not any(name in params for name in CHANGES):
         said, currency = params.get("discounts"), subscription["currency"]
         wished = discounts.wished(account, customer, subscription, said, currency)
+        proposal = _reach(account, subscription, params)
+        if proposal.bills_now:
+            limits.new_invoice(account, subscription)
         with account.changing(subscription):
+            proposal.discounts = wished
+            changes.apply(account, subscription, proposal)
             _write(account, subscription, customer, params)
-            discounts.put(account, subscription, wished)
-            subscriptions.follow(account, subscription)
+            due = bill(account, subscription, customer, proposal, auto_advance=True) if proposal.bills_now else None
+        if due:
+            collection.collect(account, due)
+        for line in [] if due else proposal.lines:
+            invoices.waiting_item(account, customer, line)
         return subscription
+    if _moves(subscription, _reach(account, subscription, params).items):
+        raise invalid("The simulator does not change the items and the date to cancel at in one call.", "cancel_at")
     proposal = changes.propose(account, subscription, params)
     if proposal.bills_now:
         limits.new_invoice(account, subscription)
@@ -248,13 +261,13 @@ def change(account: Account, subscription: Record, params: dict[str, Any]) -> Re
         raise refusal
     if holds and refusal:
         with account.changing(subscription):
-            invoice = _bill(account, subscription, customer, proposal, auto_advance=False)
+            invoice = bill(account, subscription, customer, proposal, auto_advance=False)
             changes.hold(account, subscription, proposal, invoice, proposal.restarts)
     else:
         with account.changing(subscription):
             _write(account, subscription, customer, params)
             changes.apply(account, subscription, proposal)
-            invoice = _bill(account, subscription, customer, proposal, auto_advance=behavior != "default_incomplete")
+            invoice = bill(account, subscription, customer, proposal, auto_advance=behavior != "default_incomplete")
     if not invoice["amount_due"] or (automatic and behavior != "default_incomplete"):
         collection.collect(account, invoice)
     elif automatic and subscription["status"] == "active":
@@ -292,7 +305,7 @@ def _refuse_scheduled(subscription: Record, params: dict[str, Any]) -> None:
 def _write(account: Account, subscription: Record, customer: Record, params: dict[str, Any]) -> None:
     _configure(account, subscription, customer, params)
     if "cancel_at" in params:
-        _cancel_at(account, subscription, params["cancel_at"])
+        _cancel_at(account, subscription, _date(account, subscription, params["cancel_at"]))
     if "cancel_at_period_end" in params:
         changes.schedule_end(account, subscription, params["cancel_at_period_end"])
     if "pause_collection" in params:
@@ -301,19 +314,36 @@ def _write(account: Account, subscription: Record, customer: Record, params: dic
     subscriptions.follow(account, subscription)
 
 
-def _cancel_at(account: Account, subscription: Record, said: str) -> None:
-    ends = {"min_period_end": subscriptions.next_end, "max_period_end": subscriptions.last_end}
-    if said in ends:
-        at = ends[said](subscription)
-    elif said == "" or said.isdigit():
-        at = int(said) if said else None
-    else:
+def _date(account: Account, subscription: Record, said: str) -> int | None:
+    ends = [subscriptions.whole(subscription, one)[1] for one in subscriptions.items(subscription)]
+    named: dict[str, int | None] = {"": None, "max_period_end": max(ends), "min_period_end": min(ends)}
+    if said not in named and not said.isdigit():
         raise invalid("Invalid cancel_at: must be a timestamp, min_period_end or max_period_end.", "cancel_at")
-    now = account.now(subscription)
-    if at is not None and at <= now:
+    at = named[said] if said in named else int(said)
+    if at is not None and at <= account.now(subscription):
         raise invalid("`cancel_at` must be in the future.", "cancel_at")
+    return at
+
+
+def _cancel_at(account: Account, subscription: Record, at: int | None) -> None:
+    now = account.now(subscription)
     subscription.update(cancel_at=at, cancel_at_period_end=False, canceled_at=now if at else None)
     subscription["cancellation_details"]["reason"] = "cancellation_requested" if at else None
+
+
+def _reach(account: Account, subscription: Record, params: dict[str, Any]) -> changes.Proposal:
+    """What the date to cancel at that is asked for does to the periods, and costs."""
+    date = None if subscription["cancel_at_period_end"] else subscription["cancel_at"]
+    if "cancel_at_period_end" in params:
+        date = None
+    if "cancel_at" in params:
+        date = _date(account, subscription, params["cancel_at"])
+    return changes.reach(account, subscription, date, params.get("proration_behavior", "create_prorations"))
+
+
+def _moves(subscription: Record, items: list[Record]) -> bool:
+    pairs = zip(subscriptions.items(subscription), items, strict=True)
+    return any(one["current_period_end"] != other["current_period_end"] for one, other in pairs)
 
 
 def _abandon_held(account: Account, subscription: Record) -> None:
@@ -339,7 +369,7 @@ def _foreseen(
     return payments.would_refuse(account, subscriptions.payer(account, subscription, customer))
 
 
-def _bill(
+def bill(
     account: Account, subscription: Record, customer: Record, proposal: changes.Proposal, auto_advance: bool
 ) -> Record:
     """The immediate invoice of a change, finalized."""
@@ -403,36 +433,10 @@ def _waiting(account: Account, subscription: Record) -> list[Record]:
 def delete_discount(account: Account, id: str, params: dict[str, Any]) -> Record:
     """All of them end, where there are several."""
     subscription = account.get("subscription", id)
+    _refuse_scheduled(subscription, {"discounts": ""})
     if subscription["status"] in subscriptions.ENDED or not subscription["discounts"]:
         raise Refused(404, f"No active discount for subscription: {id}", code="resource_missing")
     last = subscription["discounts"][-1]
     with account.changing(subscription):
         discounts.put(account, subscription, [])
     return {"id": last, "object": "discount", "deleted": True}
-
-
-RESUME: dict[str, Shape] = {
-    "billing_cycle_anchor": {"type": choice("now", "unchanged")},
-    "payment_behavior": choice("resume_on_payment_attempt", "resume_on_payment_success"),
-    "proration_behavior": choice("always_invoice", "create_prorations", "none"),
-}
-
-
-@route("POST", "/v1/subscriptions/{subscription}/resume", "subscription", RESUME)
-def resume(account: Account, id: str, params: dict[str, Any]) -> Record:
-    """Billed at once from a new anchor; unpaid, it goes on as past due or stays paused, as `payment_behavior` says."""
-    subscription = account.get("subscription", id)
-    if subscription["status"] != "paused":
-        raise invalid("The subscription is not paused, and cannot be resumed.")
-    if params.get("billing_cycle_anchor", {}).get("type") == "unchanged":
-        raise invalid("The simulator resumes from a new anchor only.", "billing_cycle_anchor")
-    customer = account.tables["customer"][subscription["customer"]]
-    limits.new_invoice(account, subscription)
-    proposal = changes.propose(account, subscription, params | {"billing_cycle_anchor": {"type": "now"}})
-    with account.changing(subscription):
-        changes.apply(account, subscription, proposal)
-        invoice = _bill(account, subscription, customer, proposal, auto_advance=False)
-    refusal = collection.collect(account, invoice)
-    if refusal and params.get("payment_behavior", "resume_on_payment_attempt") == "resume_on_payment_attempt":
-        changes.resumed(account, subscription, "past_due")
-    return subscription

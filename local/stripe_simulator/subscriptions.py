@@ -40,6 +40,8 @@ class Book:
     held: Any = None  # the proposal behind `pending_update`
     held_invoice: str | None = None
     warned_of: int | None = None  # the trial end that trial_will_end was sent for
+    resumption: str | None = None  # the invoice that resumes it, once it is paid
+    resumes_on_attempt: bool = False  # then also where its payment fails
     quantity_changes: list[int] = field(default_factory=list)  # when, of the last hour
 
 
@@ -96,6 +98,23 @@ def plan(price: Record) -> Record:
 def period(price: Record, anchor: int, at: int) -> tuple[int, int]:
     recurring = price["recurring"]
     return period_at(anchor, recurring["interval"], recurring["interval_count"], at)
+
+
+def whole(subscription: Record, one: Record) -> tuple[int, int]:
+    """The period of an item, as if no date to cancel at cut it short."""
+    if subscription["status"] == "trialing":
+        return one["current_period_start"], subscription["trial_end"]
+    return period(one["price"], subscription["billing_cycle_anchor"], one["current_period_start"])
+
+
+def cut(subscription: Record, span: tuple[int, int]) -> tuple[int, int]:
+    """No period goes beyond a date to cancel at."""
+    date = None if subscription["cancel_at_period_end"] else subscription["cancel_at"]
+    return span[0], min(span[1], date or span[1])
+
+
+def paused_by(reason: str, at: int) -> Record:
+    return {"paused": {"subscription": {"type": reason}, "transitioned_at": at, "type": "subscription"}}
 
 
 def record(id: str, customer: Record, now: int, items: list[Record], **fields: Any) -> Record:

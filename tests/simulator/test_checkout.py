@@ -3,6 +3,7 @@
 import pytest
 import stripe
 
+from local.stripe_simulator import Settings
 from local.stripe_simulator.errors import Refused
 from local.stripe_simulator.periods import DAY
 
@@ -163,3 +164,60 @@ def test_checkout_asks_for_the_address_that_tax_needs(shop):
     assert shop.v1.customers.retrieve(shop.of).address.country == "US"
     assert shop.v1.subscriptions.retrieve(sub).automatic_tax.enabled
     assert look(shop, made).customer_details.email == "ada@example.com"
+
+
+# Discounts and tax
+
+
+@pytest.fixture
+def half(shop):
+    shop.coupon = shop.v1.coupons.create({"percent_off": 50, "duration": "forever"}).id
+    promotion = {"type": "coupon", "coupon": shop.coupon}
+    shop.code = shop.v1.promotion_codes.create({"promotion": promotion, "code": "HALF"}).id
+    return shop
+
+
+@pytest.mark.parametrize("kind", ["coupon", "promotion_code"])
+def test_a_session_can_come_with_its_discount(half, kind):
+    made = open_session(half, discounts=[{kind: half.coupon if kind == "coupon" else half.code}])
+    assert (made.amount_subtotal, made.amount_total, made.total_details.amount_discount) == (2000, 1000, 1000)
+    sub = half.v1.subscriptions.retrieve(half.simulator.complete_checkout(made.id), {"expand": ["latest_invoice"]})
+    assert sub.latest_invoice.amount_paid == 1000 and len(sub.discounts) == 1
+    assert look(half, made, expand=["discounts.promotion_code"]).amount_total == 1000
+
+
+def test_a_customer_can_type_a_code_where_the_page_takes_one(half):
+    closed, made = open_session(half), open_session(half, allow_promotion_codes=True)
+    for session, words in ((closed, "half"), (made, "third")):
+        with pytest.raises(Refused):
+            half.simulator.complete_checkout(session.id, promotion_code=words)
+    sub = half.simulator.complete_checkout(made.id, promotion_code="half")
+    assert half.invoices(sub)[0].amount_paid == look(half, made).amount_total == 1000
+    assert look(half, made).discounts[0].promotion_code == half.code
+    assert half.v1.promotion_codes.retrieve(half.code).times_redeemed == 1
+
+
+def test_a_full_discount_asks_for_no_card_where_one_is_collected_only_if_required(shop):
+    free = shop.v1.coupons.create({"percent_off": 100, "duration": "forever"}).id
+    made = open_session(shop, discounts=[{"coupon": free}], payment_method_collection="if_required")
+    sub = shop.v1.subscriptions.retrieve(shop.simulator.complete_checkout(made.id, "pm_card_chargeDeclined"))
+    assert (sub.status, sub.default_payment_method, look(shop, made).payment_status) == (
+        "active",
+        None,
+        "no_payment_required",
+    )
+
+
+def test_a_session_has_either_a_discount_or_room_for_a_code(half):
+    both = {"discounts": [{"coupon": half.coupon}], "allow_promotion_codes": True}
+    for params in (both, {"discounts": [{"coupon": "none"}]}):
+        with pytest.raises(stripe.InvalidRequestError):
+            open_session(half, **params)
+
+
+@pytest.mark.parametrize("world", [Settings(tax_percent=19)], indirect=True)
+def test_the_tax_is_on_the_page_as_on_the_invoice(shop):
+    shop.of = shop.customer(card=None, address={"country": "DE"})
+    made = open_session(shop, automatic_tax={"enabled": True})
+    assert (made.amount_subtotal, made.amount_total, made.total_details.amount_tax) == (2000, 2380, 380)
+    assert shop.invoices(shop.simulator.complete_checkout(made.id))[0].amount_paid == 2380

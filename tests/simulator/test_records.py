@@ -226,3 +226,39 @@ def test_what_does_not_exist_is_a_404(world, service, id):
         getattr(world.v1, service).retrieve(id)
     assert (missing.value.http_status, missing.value.code) == (404, "resource_missing")
     assert id in str(missing.value)
+
+
+def test_each_test_card_has_a_fingerprint_of_its_own_and_always_the_same(world):
+    tokens = [f"pm_card_{name}" for name in ("visa", "mastercard", "amex", "discover", "visa_ada", "visa_bob")]
+    cards = [world.v1.payment_methods.retrieve(token).card for token in tokens * 2]
+    prints = [card.fingerprint for card in cards]
+    assert len(set(prints)) == len(tokens) and prints[: len(tokens)] == prints[len(tokens) :]
+    assert [card.brand for card in cards[:6]] == ["visa", "mastercard", "amex", "discover", "visa", "visa"]
+    customer = world.customer("pm_card_visa_ada")
+    attached = world.v1.payment_methods.list({"customer": customer}).data[0]
+    assert (attached.card.fingerprint, attached.card.last4) == (prints[4], "4242")
+    assert world.subscribe(customer, world.price()).status == "active"
+    for unknown in ("pm_card_none", "pm_card_none_ada", "pm_0"):
+        with pytest.raises(stripe.InvalidRequestError):
+            world.v1.payment_methods.retrieve(unknown)
+
+
+def test_subscriptions_are_listed_by_price_and_in_pages(world):
+    customer, team, other = world.customer(), world.price(), world.price()
+    made = [world.subscribe(customer, team).id for _ in range(3)]
+    world.subscribe(customer, other)
+    assert [one.id for one in world.v1.subscriptions.list({"price": team, "limit": 2}).auto_paging_iter()] == made[::-1]
+    after = world.v1.subscriptions.list({"price": team, "starting_after": made[1]})
+    assert [one.id for one in after.data] == made[:1]
+
+
+def test_invoices_are_listed_by_when_they_were_made_and_in_pages(world):
+    customer, made = world.customer(), []
+    for _ in range(3):
+        made.append(world.v1.invoices.create({"customer": customer}).id)
+        world.now[0] += 10
+    listed = world.v1.invoices.list
+    spans = {"gt": START, "gte": START + 10, "lt": START + 20, "lte": START + 10}
+    found = {name: [one.id for one in listed({"created": {name: at}}).data] for name, at in spans.items()}
+    assert found == {"gt": made[:0:-1], "gte": made[:0:-1], "lt": made[1::-1], "lte": made[1::-1]}
+    assert [one.id for one in listed({"starting_after": made[2], "limit": 1}).data] == [made[1]]

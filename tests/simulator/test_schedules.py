@@ -269,3 +269,68 @@ def test_a_schedule_on_trial_keeps_the_trial_and_changes_at_its_end(world):
     world.v1.subscription_schedules.update(world.schedule.id, {"phases": phases})
     world.advance(world.on, end + HOUR)
     assert (subscription(world).status, world.invoices(sub)[-1].amount_paid) == ("active", 400)
+
+
+# Discounts
+
+
+def coupon(world, percent, duration="forever", **params):
+    return world.v1.coupons.create({"percent_off": percent, "duration": duration, **params}).id
+
+
+def test_a_schedule_begins_with_the_discounts_and_drops_what_is_not_said_again(scheduled):
+    kept = scheduled.subscribe(scheduled.of, scheduled.big, discounts=[{"coupon": coupon(scheduled, 10)}])
+    schedule = scheduled.v1.subscription_schedules.create({"from_subscription": kept.id})
+    [held] = schedule.phases[0].discounts
+    assert (held.discount, held.coupon) == (kept.discounts[0], None)
+    scheduled.schedule = schedule
+    path = scheduled.v1.subscription_schedules
+    path.update(schedule.id, {"phases": [running(scheduled, discounts=[{"discount": held.discount}])]})
+    assert scheduled.v1.subscriptions.retrieve(kept.id).discounts == kept.discounts
+    path.update(schedule.id, {"phases": [running(scheduled)]})
+    assert not scheduled.v1.subscriptions.retrieve(kept.id).discounts
+
+
+def test_the_discounts_of_a_phase_are_redeemed_when_it_begins_and_are_in_its_preview(scheduled):
+    half = coupon(scheduled, 50, "repeating", duration_in_months=3)
+    then(scheduled, next_phase(scheduled.big, 2, discounts=[{"coupon": half}]))
+    assert scheduled.v1.coupons.retrieve(half).times_redeemed == 0
+    preview = scheduled.v1.invoices.create_preview({"subscription": scheduled.sub})
+    assert (preview.subtotal, preview.total) == (2000, 1000)
+    scheduled.advance(scheduled.on, RENEWAL + HOUR)
+    invoice = scheduled.invoices(scheduled.sub)[-1]
+    assert (invoice.subtotal, invoice.total, invoice.amount_paid) == (2000, 1000, 1000)
+    now = scheduled.v1.subscriptions.retrieve(scheduled.sub, {"expand": ["discounts"]})
+    assert now.discounts[0].start == RENEWAL
+    assert scheduled.v1.coupons.retrieve(half).times_redeemed == 1
+    with pytest.raises(stripe.InvalidRequestError, match=scheduled.schedule.id):
+        scheduled.v1.subscriptions.update(scheduled.sub, {"discounts": ""})
+    with pytest.raises(stripe.InvalidRequestError, match=scheduled.schedule.id):
+        scheduled.v1.subscriptions.delete_discount(scheduled.sub)
+
+
+def test_a_discount_that_can_no_longer_be_redeemed_is_left_out(scheduled):
+    gone = coupon(scheduled, 50)
+    with pytest.raises(stripe.InvalidRequestError):
+        then(scheduled, next_phase(scheduled.big, discounts=[{"coupon": "none"}]))
+    then(scheduled, next_phase(scheduled.big, discounts=[{"coupon": gone}]))
+    scheduled.v1.coupons.delete(gone)
+    scheduled.advance(scheduled.on, RENEWAL + HOUR)
+    assert scheduled.invoices(scheduled.sub)[-1].amount_paid == 1000
+
+
+def test_the_preview_of_the_renewal_is_that_of_the_next_phase(scheduled):
+    yearly, year = scheduled.price(9000, interval="year"), {"interval": "year", "interval_count": 1}
+    then(scheduled, next_phase(yearly, duration=year, billing_cycle_anchor="phase_start"))
+    preview = scheduled.v1.invoices.create_preview({"subscription": scheduled.sub})
+    scheduled.advance(scheduled.on, RENEWAL + HOUR)
+    invoice = scheduled.invoices(scheduled.sub)[-1]
+    assert preview.total == invoice.total == 9000
+    assert preview.lines.data[0].period == invoice.lines.data[0].period
+
+
+def test_the_preview_of_a_schedule_that_ends_in_cancellation_has_nothing(scheduled):
+    then(scheduled, end_behavior="cancel")
+    with pytest.raises(stripe.InvalidRequestError) as nothing:
+        scheduled.v1.invoices.create_preview({"subscription": scheduled.sub})
+    assert nothing.value.code == "invoice_upcoming_none"

@@ -12,6 +12,8 @@ from local.stripe_simulator import Settings, Simulator
 
 START = 1_800_000_000
 CLASSES = {
+    "billing_portal.configuration": stripe.billing_portal.Configuration,
+    "billing_portal.session": stripe.billing_portal.Session,
     "charge": stripe.Charge,
     "checkout.session": stripe.checkout.Session,
     "credit_note": stripe.CreditNote,
@@ -42,6 +44,7 @@ CLASSES = {
 }
 ELSEWHERE = {
     "CardResource": stripe.Card,
+    "Configuration": stripe.billing_portal.Configuration,
     "RefundResource": stripe.Refund,
     "Session": stripe.checkout.Session,
     "TestClock": stripe.test_helpers.TestClock,
@@ -153,16 +156,28 @@ def schedule(call):
     sub = call("POST", "subscriptions", customer=eve, items=items, default_payment_method=card)["id"]
     made = call("POST", "subscription_schedules", "subscription", "customer", from_subscription=sub)
     first = {name: made["phases"][0][name] for name in ("start_date", "end_date")} | {"items": [{"price": monthly}]}
+    off = call("POST", "coupons", percent_off=5, duration="forever")["id"]
     second = {
+        "collection_method": "charge_automatically", "discounts": [{"coupon": off}],
         "automatic_tax": {"enabled": False}, "billing_cycle_anchor": "phase_start", "default_payment_method": card,
         "duration": {"interval": "year"}, "items": [{"price": yearly}], "metadata": {"change_id": "d"},
     }  # fmt: skip
     path = f"subscription_schedules/{made['id']}"
-    call("POST", path, "phases.items.price", phases=[first, second], metadata={"change_id": "c"})
+    call(
+        "POST",
+        path,
+        "phases.items.price",
+        "phases.discounts.coupon",
+        phases=[first, second],
+        metadata={"change_id": "c"},
+    )
     call("GET", "subscriptions", "data.schedule.phases.items", expect=400)
     call("GET", "subscriptions", "data.schedule", customer=eve)
     call("POST", f"{path}/release")
     call("GET", "subscription_schedules", "data.default_settings.default_payment_method", customer=eve)
+    call("POST", f"subscriptions/{sub}/pause", bill_for={"unused_time_from": {"type": "now"}})
+    same = {"type": "unchanged"}
+    call("POST", f"subscriptions/{sub}/resume", "latest_invoice", billing_cycle_anchor=same)
     again = call("POST", "subscription_schedules", from_subscription=sub)["id"]
     call("POST", f"subscription_schedules/{again}/cancel", "subscription.customer")
 
@@ -193,12 +208,48 @@ def checkout(call, complete):
         "success_url": "https://app.example.com/", "tax_id_collection": {"enabled": True}, "metadata": {"a": "b"},
         "customer_update": {"address": "auto", "name": "auto"}, "automatic_tax": {"enabled": True},
     }  # fmt: skip
+    off = call("POST", "coupons", percent_off=5, duration="forever")["id"]
+    page["discounts"] = [{"coupon": off}]
     left, paid = (call("POST", "checkout/sessions", "line_items", **page)["id"] for _ in range(2))
     call("POST", f"checkout/sessions/{left}/expire")
     complete(paid)
-    call("GET", f"checkout/sessions/{paid}", "subscription", "customer", "invoice", "line_items.data.price.product")
+    call(
+        "GET",
+        f"checkout/sessions/{paid}",
+        "subscription",
+        "customer",
+        "discounts.coupon",
+        "line_items.data.price.product",
+    )
     call("GET", f"checkout/sessions/{paid}/line_items")
     call("GET", "checkout/sessions", "data.line_items", customer=sue)
+
+
+def portal(call):
+    """The default page, and one that says everything."""
+    features = {
+        "customer_update": {"enabled": True, "allowed_updates": ["address", "tax_id"]},
+        "invoice_history": {"enabled": True},
+        "payment_method_update": {"enabled": True},
+        "subscription_cancel": {
+            "enabled": True, "cancellation_reason": {"enabled": True, "options": ["unused"]}, "mode": "immediately",
+        },
+        "subscription_pause": {"enabled": False},
+        "subscription_update": {
+            "enabled": True, "default_allowed_updates": ["quantity"],
+            "products": [{"product": "prod_1", "prices": ["price_1"]}],
+        },
+    }  # fmt: skip
+    made = call("POST", "billing_portal/configurations", features=features, business_profile={"headline": "Bills"})
+    call("POST", f"billing_portal/configurations/{made['id']}", metadata={"a": "b"}, default_return_url="https://a.b/")
+    kim = call("POST", "customers", payment_method="pm_card_visa")["id"]
+    price = call("GET", "prices", product="prod_1", type="recurring")["data"][0]["id"]
+    card = call("GET", "payment_methods", customer=kim)["data"][0]["id"]
+    sub = call("POST", "subscriptions", customer=kim, items=[{"price": price}], default_payment_method=card)["id"]
+    flow = {"type": "subscription_cancel", "subscription_cancel": {"subscription": sub}}
+    call("POST", "billing_portal/sessions", customer=kim, configuration=made["id"], flow_data=flow, locale="de")
+    call("POST", "billing_portal/sessions", "configuration", customer=kim, return_url="https://app.example.com/")
+    call("GET", "billing_portal/configurations", active=True)
 
 
 @pytest.fixture(scope="module")
@@ -304,6 +355,7 @@ def journey():
     call("GET", "customers/search", query="name:'Bob'")
     checkout(call, to.simulator.complete_checkout)
     credit(call)
+    portal(call)
     schedule(call)
     for kind in ("webhook_endpoints", "prices", "products", "test_helpers/test_clocks", f"customers/{ada}/tax_ids"):
         call("GET", kind)

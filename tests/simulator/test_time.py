@@ -204,7 +204,8 @@ def test_a_trial_without_a_card_can_end_in_a_pause_and_resume_with_one(world):
     assert now.status_details.paused.subscription.type == "trial_end_without_payment_method"
     card = world.v1.payment_methods.attach("pm_card_visa", {"customer": world.of}).id
     world.v1.subscriptions.update(made, {"default_payment_method": card})
-    resumed = world.v1.subscriptions.resume(made, {"expand": ["latest_invoice"]})
+    collecting = {"payment_behavior": "resume_on_payment_success", "expand": ["latest_invoice"]}
+    resumed = world.v1.subscriptions.resume(made, collecting)
     assert (resumed.status, resumed.latest_invoice.amount_paid) == ("active", 1000)
     assert resumed.items.data[0].current_period_start == START + 20 * DAY
     assert world.told("customer.subscription.paused") and world.told("customer.subscription.resumed")
@@ -214,6 +215,36 @@ def test_a_trial_without_a_card_can_end_in_an_invoice_that_nobody_pays(world):
     made = trial(world, None, missing="create_invoice")
     world.advance(world.on, START + 14 * DAY + HOUR)
     assert (status(world, made), world.invoices(made)[-1].status) == ("past_due", "open")
+
+
+def test_a_trial_whose_card_fails_at_its_end_is_past_due(world):
+    made = trial(world, "pm_card_chargeCustomerFail")
+    world.advance(world.on, START + 14 * DAY + HOUR)
+    assert (status(world, made), world.invoices(made)[-1].status) == ("past_due", "open")
+    good = world.v1.payment_methods.attach("pm_card_visa", {"customer": world.of}).id
+    world.v1.invoices.pay(world.invoices(made)[-1].id, {"payment_method": good})
+    assert status(world, made) == "active"
+
+
+def test_a_short_trial_and_one_that_is_ended_early_warn_at_once(world):
+    short = world.subscribe(world.customer(), world.price(), trial_period_days=2).id
+    world.simulator.tick()
+    assert world.told("customer.subscription.trial_will_end") == ["customer.subscription.trial_will_end"]
+    made = trial(world, "pm_card_visa")
+    said = world.v1.subscriptions.update(made, {"trial_end": "now"})
+    assert (said.status, said.trial_end) == ("active", START)
+    told = [one for one in world.simulator.events.values() if one["type"] == "customer.subscription.trial_will_end"]
+    assert [one["data"]["object"]["id"] for one in told] == [short, made]
+
+
+def test_a_trial_can_be_moved_by_an_update(world):
+    made = trial(world, "pm_card_visa")
+    moved = world.v1.subscriptions.update(made, {"trial_end": START + 30 * DAY})
+    assert (moved.status, moved.trial_end) == ("trialing", START + 30 * DAY)
+    world.advance(world.on, START + 30 * DAY - 1)
+    assert status(world, made) == "trialing"
+    world.advance(world.on, START + 30 * DAY + HOUR)
+    assert world.invoices(made)[-1].amount_paid == 1000
 
 
 # The end of a subscription
