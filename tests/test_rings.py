@@ -1,6 +1,7 @@
 """The architecture, as a test: who may import whom."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,9 @@ def test_the_rings_are_all_there_is():
 @pytest.mark.parametrize("path", sorted(Path("functions").glob("*.py")), ids=lambda path: path.stem)
 def test_actions_are_short_and_never_import_each_other(path):
     assert not {other.stem for other in Path("functions").glob("*.py")} & set(imports(path))
-    code = [line for line in path.read_text().splitlines() if not line.startswith(("from ", "import "))]
-    assert len(code) <= 75
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(("from ", "import "))]
+    reasons = [line for line in lines if re.match(r'    "[a-z_.]+": [a-z_.]+,  # ', line)]  # a table is to be read down
+    assert len(lines) - len(reasons) <= 75
 
 
 @pytest.mark.parametrize("path", [*MODULES, *sorted(Path("functions").glob("*.py"))], ids=lambda path: path.stem)

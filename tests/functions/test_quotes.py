@@ -1,6 +1,5 @@
 """A quote is what the invoice says, or the change is refused with a fresh one and nothing is charged."""
 
-import json
 import logging
 from datetime import date
 
@@ -204,15 +203,14 @@ def test_where_stripe_charges_more_than_was_quoted_the_rest_is_credited_and_the_
     assert note["customer_balance_transaction"] and "quote_exceeded" in caplog.text
 
 
-def test_where_our_own_formula_differs_it_is_counted_and_stripes_word_stands(api, plans, stripe, clock, quote, capsys):
+def test_where_our_own_formula_differs_it_is_counted_and_stripes_word_stands(api, plans, stripe, clock, quote, caplog):
     promote(stripe, "ONCE", percent_off="50", duration="once")
     order = {"plan_slug": "team", "quantity": 5, "payment_method": "pm_card_visa", "promotion_code": "ONCE"}
     assert api("POST", "/subscription", order).status == 200
     clock.pass_by(days=10)
-    capsys.readouterr()
     quoted = quote(quantity=8)
 
-    (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "proration_differs" in line]
+    (line,) = [vars(record) for record in caplog.records if record.msg == "proration_differs"]
     assert (line["proration_differs"], line["stripe"]) == (1, quoted["net_cents"])
     assert line["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [{"Name": "proration_differs", "Unit": "Count"}]
     assert line["stripe"] - line["ours"] > 1000

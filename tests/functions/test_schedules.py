@@ -264,6 +264,17 @@ def test_what_is_scheduled_or_discounted_in_stripes_dashboard_is_seen(api, subsc
     assert api("DELETE", "/subscription/change").json["scheduled_change"] is None
 
 
+def test_one_that_costs_less_is_quoted_over_it_too(api, subscribed, fewer, stripe, clock):
+    clock.pass_by(days=10)
+    quoted = api("POST", "/subscription/quote", {"quantity": 4, "effective": "now"}).json
+    api("PUT", "/subscription/seats", {"quantity": 4, "quote_id": quoted["quote_id"]})
+    clock.pass_by(days=22)
+    stripe.tick()
+
+    renewal = [each["total"] for each in stripe.invoices.values() if each["billing_reason"] == "subscription_cycle"]
+    assert quoted["net_cents"] < 0 and renewal == [quoted["next_invoice_cents"]] == [5000 + quoted["net_cents"]]
+
+
 def test_a_change_is_quoted_over_one_that_is_to_come(api, subscribed, fewer, stripe, clock):
     clock.pass_by(days=10)
     quoted = api("POST", "/subscription/quote", {"quantity": 8}).json

@@ -134,9 +134,9 @@ def test_a_token_of_ours_is_refused_on_a_customers_route(api, plans, stripe):
 def test_a_plan_that_is_retired_or_never_was_cannot_be_bought(api, plans, stripe):
     assert api("DELETE", "/plans/pro").status == 200
 
-    for slug in ("pro", "nosuch"):
+    for slug, refusal in (("pro", (422, "plan_retired")), ("nosuch", (404, "not_found"))):
         answer = api("POST", "/subscription", {"plan_slug": slug})
-        assert (answer.status, answer.json["code"]) == (404, "not_found")
+        assert (answer.status, answer.json["code"]) == refusal
 
 
 @pytest.mark.parametrize(

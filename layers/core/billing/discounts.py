@@ -15,6 +15,7 @@ class Discount:
     promotion: str | None  # promo_...; None: of a coupon, by someone with Stripe's dashboard
     code: str | None  # as the customer knows it
     duration: str  # once, repeating, forever
+    coupon: str | None = None
     percent_off: str | None = None  # a decimal, as text: of every line
     amount_off_cents: int | None = None  # of an invoice
     ends_at: int | None = None

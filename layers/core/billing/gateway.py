@@ -133,10 +133,24 @@ def preview(theirs: Theirs, at: int, earlier: Container[str | None], **details) 
     return Preview(proration, said.amount_due)
 
 
-def recurring(theirs: Theirs, **details) -> int:
-    """What a whole period will cost after a change, all discounts and taxes of the next one in it."""
-    asked = {"customer": theirs.customer, "subscription": theirs.id, "subscription_details": details}
-    return ask(client().v1.invoices.create_preview, asked | {"preview_mode": "recurring"}).total
+def recurring(theirs: Theirs, price: str, quantity: int, resets: bool) -> int:
+    """
+    What a whole period will cost after a change, with the discounts and taxes of the next one.
+
+    What has a schedule is asked about as if it were new: the change would do away with the schedule, and a preview of
+    the subscription would show what that brings.
+    """
+    asked: Any = {"customer": theirs.customer, "preview_mode": "recurring"}
+    item = {"price": price, "quantity": quantity}
+    if theirs.schedule:
+        lasting = [{"coupon": each.coupon} for each in theirs.discounts if each.coupon and each.duration != "once"]
+        asked |= {"subscription_details": {"items": [item]}, "automatic_tax": {"enabled": taxed()}}
+        asked |= {"discounts": lasting} if lasting else {}
+    else:
+        details = {"items": [item | {"id": theirs.item}]}
+        details |= {"billing_cycle_anchor": {"type": "now"}} if resets else {}
+        asked |= {"subscription": theirs.id, "subscription_details": details}
+    return ask(client().v1.invoices.create_preview, asked).total
 
 
 def upcoming(theirs: Theirs, **details) -> int:

@@ -139,11 +139,10 @@ def _reckon(ours: Customer, wish: Wish, instant: int, at: int) -> Reckoning:
 
 def _next_invoice(theirs: Theirs, reckoned: Reckoning) -> int:
     """The total of the next renewal: a whole period after the change, and what waits for it."""
-    if reckoned.billed == "next_invoice":
+    if reckoned.billed == "next_invoice" and not theirs.schedule:
         return gateway.upcoming(theirs, proration_behavior="create_prorations", **reckoned.repricing)
-    items = [{"id": theirs.item, "price": reckoned.price, "quantity": reckoned.quantity}]
-    anew = {"billing_cycle_anchor": {"type": "now"}} if reckoned.resets else {}
-    return gateway.recurring(theirs, items=items, **anew)
+    period = gateway.recurring(theirs, reckoned.price, reckoned.quantity, reckoned.resets)
+    return period + reckoned.proration.total_cents if reckoned.billed == "next_invoice" else period
 
 
 def _honour(given: Quote, fresh: Reckoning, ours: Customer, mark: str) -> Step:

@@ -153,7 +153,9 @@ class Subscription:
             return self.awaiting.draft.restore
         if not to_come or not to_come.starts_at:
             return []
-        return [self._schedule(mark or to_come.change or "", to_come.phase, to_come.starts_at)]
+        ours = to_come.change is not None  # and has the discounts that the subscription has, by then
+        phase = {name: value for name, value in to_come.phase.items() if name != "discounts" or not ours}
+        return [self._schedule(mark or to_come.change or "", phase, to_come.starts_at)]
 
     def cancel_steps(self, mark: str, immediately: bool, invoice_now: bool = False) -> list[Step]:
         """`invoice_now`: what earlier changes have left for the next invoice is charged, for there will be none."""

@@ -69,6 +69,7 @@ def _discount(said: stripe.Discount) -> Discount:
         promotion=id_of(promotion) if promotion else None,
         code=promotion.code if isinstance(promotion, stripe.PromotionCode) else None,
         duration=known.duration if known else "unknown",
+        coupon=id_of(coupon) if coupon else None,
         percent_off=str(known.percent_off) if known and known.percent_off is not None else None,
         amount_off_cents=known.amount_off if known else None,
         ends_at=said.end,
@@ -93,10 +94,9 @@ def _schedule(said: stripe.SubscriptionSchedule) -> Schedule:
 
 def phase(said: stripe.SubscriptionSchedule.Phase) -> dict:
     """As Stripe takes it again, without when: what of a phase is not sent again is dropped."""
-    told: dict = {
-        "items": [{"price": id_of(item.price), "quantity": item.quantity} for item in said["items"]],
-        "discounts": [_reference(each) for each in said.discounts or []],
-    }
+    told: dict = {"items": [{"price": id_of(item.price), "quantity": item.quantity} for item in said["items"]]}
+    if said.discounts:
+        told["discounts"] = [_reference(each) for each in said.discounts]
     for name in ("billing_cycle_anchor", "trial_end", "description", "collection_method"):
         if getattr(said, name, None) is not None:
             told[name] = getattr(said, name)
