@@ -35,6 +35,10 @@ HANDLED = {
     "invoice.voided": sync.refresh,  # it will never be paid
     "invoice.marked_uncollectible": sync.refresh,  # Stripe may call the subscription active again
     "checkout.session.completed": sync.refresh,  # the subscription that was made there
+    "checkout.session.async_payment_succeeded": sync.refresh,  # a bank's money has come: it may give access now
+    "checkout.session.async_payment_failed": sync.refresh,  # it has not, and the subscription is what it is
+    "checkout.session.expired": sync.refresh,  # nobody subscribes there any more
+    "customer.updated": sync.refresh,  # a trial may have got a card, and the card may have had its trial
     "customer.deleted": sync.forget,  # Stripe has cancelled all it had
 }
 

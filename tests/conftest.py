@@ -101,6 +101,7 @@ def forget_all():
     """As a Lambda does that has just started."""
     for memory in (dynamodb.db, queue.sqs, secrets.manager, gateway.connect, plan_table.version, plan_table.priced):
         memory.cache_clear()
+    gateway.portal_configuration.cache_clear()
     secrets._stripe = None
     standing._known.clear()
     plan_table.forget()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 RULES = {"errors", "plans", "periods", "proration", "holds", "subscriptions", "invoices", "customers"}
-RULES |= {"entitlements", "usage", "webhooks", "theirs", "discounts", "quotes", "refunds"}
+RULES |= {"entitlements", "usage", "webhooks", "theirs", "discounts", "quotes", "refunds", "checkouts", "return_urls"}
 TABLES = {"plan_table", "customer_table", "usage_table", "webhook_table"}
 DOORS = {
     "api": {"aws_lambda_powertools"},

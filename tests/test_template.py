@@ -30,6 +30,8 @@ MAY = {
     "cancel_subscription": CHANGE,
     "pause_subscription": CHANGE,
     "resume_subscription": CHANGE,
+    "create_checkout": CHANGE,
+    "create_portal": SECRET | {"Subscriptions": {GET, PUT}},
     "list_invoices": SECRET | {"Subscriptions": {GET, QUERY}},
     "record_usage": PLANS | {"Subscriptions": {GET, CHECK}, "Usage": {GET, PUT, UPDATE}},
     "get_usage": METERED | {"Usage": {GET, QUERY}},

@@ -1,14 +1,18 @@
 """Plans and subscriptions on record without a call of Stripe: for tests that are about what customers use."""
 
+import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
+import process_webhook
 from billing import customer_table, plan_table, records
 from billing.plans import Metric, Plan
 from billing.subscriptions import DAY
 from billing.theirs import Theirs
+from billing.webhooks import envelope
 
 HARD, SOFT = Metric("max_api_calls"), Metric("max_exports", enforcement="soft")
 PRO = Plan("pro", 0, "Pro", "month", "usd", 1000, features=["sso"])
@@ -62,3 +66,20 @@ def use(api):
 def used(api):
     """What GET /usage tells of a metric."""
     return lambda metric="api_calls", customer="ada": api("GET", f"/usage?metric={metric}", customer=customer).json
+
+
+@pytest.fixture
+def hear(stripe, context):
+    """All that Stripe has told since the last time reaches us; answers the ids of the events that are to come again."""
+    known = set()
+
+    def process():
+        news = [event for id, event in stripe.events.items() if id not in known]
+        (sample,) = json.loads(Path("events/sqs.json").read_text())["Records"]
+        records = [sample | {"messageId": each["id"], "body": json.dumps(asdict(envelope(each)))} for each in news]
+        again = process_webhook.handler({"Records": records}, context)["batchItemFailures"]
+        late = {each["itemIdentifier"] for each in again}
+        known.update(each["id"] for each in news if each["id"] not in late)
+        return late
+
+    return process

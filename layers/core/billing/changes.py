@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from billing import customer_table, gateway, plan_table, records, steps
 from billing.api import Request, logger
+from billing.checkouts import Session
 from billing.customers import Customer, Profile, Revision
 from billing.errors import (
     ChangeInFlight,
@@ -26,12 +27,14 @@ def carry_out(
     request: Request,
     decide: Callable[[Customer], Wish | None],
     draft: Callable[[Customer, Wish, str], Draft],
+    stands: Callable[[Customer], dict] | None = None,
 ) -> dict:
     """
     Carry out a wish once; answers what its customer may see.
 
     `decide` answers the wish, None if it is true already, or refuses; `draft` its steps, under the mark of the hold.
-    Both are asked again if the record moves before the hold. Of two wishes at once the later is turned away before
+    Both are asked again if the record moves before the hold. `stands` answers what a wish that is true already has led
+    to: unless said, the subscription. Of two wishes at once the later is turned away before
     Stripe hears of it, unless it is the same: then it joins. Whoever dies on the way leaves a hold, and the next
     caller finds out at Stripe how far it had come.
     """
@@ -60,7 +63,7 @@ def carry_out(
                 mark = digest(id, ours.created_at, ours.version)
                 revision = ours.hold(_change(id, mark, request, wish, draft(ours, wish, mark)), at)
             else:
-                return _true_already(ours, request)
+                return _true_already(ours, request, stands)
             records.commit(ours, revision)
             return _finish(revision.customer, request)
         except Stale:
@@ -89,6 +92,7 @@ def recover(ours: Customer, at: int) -> Customer:
     under the same keys, as long as Stripe surely remembers them; to another wish it gives way. Stale if the record
     moves meanwhile.
     """
+    ours = _closed(ours, at)
     held = ours.pending
     said = steps.look(held) if held else None
     if held and said and held.draft.follow:
@@ -118,14 +122,26 @@ def give_way(ours: Customer, held: Change, at: int) -> Customer:
     return records.update(ours, lambda current: current.release(held, at), at)
 
 
+def _closed(ours: Customer, at: int) -> Customer:
+    """A page that was open, and is so no longer: what was bought there is on record from now on."""
+    session = gateway.session(ours.checkout.id) if ours.checkout else None
+    if not session or session.open:
+        return ours
+    bought = gateway.subscription(session.subscription) if session.subscription else None
+    revision = (settling(ours, bought, at) if bought else Revision(ours)).closing(at)
+    records.commit(ours, revision)
+    return revision.customer
+
+
 def _current(ours: Customer) -> Theirs | None:
     """The customer's subscription as Stripe has it; if ours has ended, or there is none, whatever lives there."""
-    if ours.subscription and not ours.subscription.theirs.ended:
-        return gateway.subscription(ours.subscription.theirs.id)
-    if not ours.stripe_id:
-        return None
+    known = (
+        ours.subscription and not ours.subscription.theirs.ended and gateway.subscription(ours.subscription.theirs.id)
+    )
+    if known and not known.ended or not ours.stripe_id:
+        return known or None
     living = [theirs for theirs in gateway.subscriptions(ours.stripe_id) if not theirs.ended]
-    return next((theirs for theirs in living if theirs.fills_slot), next(iter(living), None))
+    return next((theirs for theirs in living if theirs.fills_slot), next(iter(living), known or None))
 
 
 def settling(ours: Customer, said: Said, at: int, done: bool = False) -> Revision:
@@ -142,6 +158,9 @@ def settling(ours: Customer, said: Said, at: int, done: bool = False) -> Revisio
             logger.error(what, subscription=said.id, status=said.status, price=said.price)
         return revision
     held = ours.pending
+    if isinstance(said, Session):
+        found = held and said.change == held.mark
+        return ours.opened(said, plan_table.priced(held.wish.terms["price"]), at) if found else Revision(ours)
     return ours.profiled(Profile(**held.wish.terms), at) if held and said.change == held.mark else Revision(ours)
 
 
@@ -214,27 +233,33 @@ def _told(ours: Customer, settled: Settled | None, held: Change) -> dict:
     told = settled or customer_table.settled(ours.id, held.id)
     if not told:
         raise Unavailable("the outcome is not known yet")
-    secret = ours.subscription.theirs.client_secret if ours.subscription else None
-    return _payable(told.answer, secret)
+    return _payable(told.answer, ours)
 
 
 def _again(told: Settled, request: Request) -> dict:
     if told.fingerprint != request.fingerprint:
         raise KeyReused("this Idempotency-Key has been used for another change")
-    return _payable(told.answer, None)
+    return _payable(told.answer)
 
 
-def _true_already(ours: Customer, request: Request) -> dict:
+def _true_already(ours: Customer, request: Request, stands: Callable[[Customer], dict] | None) -> dict:
     """Nothing to do; and a key of the caller's is taken."""
-    at, subscription, id = request.at, ours.live(), _named(request)
-    answer = subscription.public(plan_table.by_price(subscription.theirs.price), at)
+    at, id = request.at, _named(request)
+    answer = stands(ours) if stands else _subscription(ours, at)
     if id:
         records.commit(ours, ours.answered(id, request.fingerprint, answer, at))
-    return _payable(answer, subscription.theirs.client_secret)
+    return _payable(answer, ours)
 
 
-def _payable(answer: dict, secret: str | None) -> dict:
-    """With what the client confirms a payment with; it is on no record, so it is asked for again."""
+def _subscription(ours: Customer, at: int) -> dict:
+    subscription = ours.live()
+    return subscription.public(plan_table.by_price(subscription.theirs.price), at)
+
+
+def _payable(answer: dict, ours: Customer | None = None) -> dict:
+    """With what the client confirms a payment with; it is on no record, so it may have to be asked for again."""
+    theirs = ours.subscription.theirs if ours and ours.subscription else None
+    secret = theirs.client_secret if theirs and theirs.id == answer["id"] else None
     if not secret and (answer.get("status") == "incomplete" or answer.get("pending_change")):
         secret = gateway.subscription(answer["id"]).client_secret
     return answer | {"payment": {"client_secret": secret}} if secret else answer

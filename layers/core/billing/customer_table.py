@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from billing import dynamodb
+from billing.checkouts import Checkout
 from billing.customers import Customer, Profile, Revision
 from billing.discounts import Discount
 from billing.errors import NotFound
@@ -131,6 +132,7 @@ def _customer(item: dict) -> Customer:
     fields["profile"] = Profile(**fields["profile"])
     fields["subscription"] = fields["subscription"] and _subscription(fields["subscription"])
     fields["pending"] = fields["pending"] and _change(fields["pending"])
+    fields["checkout"] = (checkout := fields.get("checkout")) and Checkout(**checkout)
     return Customer(**fields)
 
 

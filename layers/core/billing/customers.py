@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from billing.checkouts import LIFE, Checkout, Session
 from billing.errors import AlreadySubscribed, ChangeInFlight, NotFound
-from billing.holds import Change, Settled, Step, Wish
+from billing.holds import Change, Settled, Step, Wish, digest
 from billing.invoices import Invoice
 from billing.plans import Plan
 from billing.subscriptions import Subscription, taken_up
@@ -50,6 +51,7 @@ class Customer:
     profile: Profile = field(default_factory=Profile)
     subscription: Subscription | None = None  # the live one; else the last
     payment_method: str | None = None  # the one it subscribed with
+    checkout: Checkout | None = None  # the page on which it may be subscribing
     trialed: bool = False
     pending: Change | None = None
     attempt: int = 0  # counts released holds: the next one speaks to Stripe under new keys
@@ -79,12 +81,20 @@ class Customer:
             theirs = self.subscription.theirs
             same = (theirs.price, theirs.quantity) == (plan.price, quantity)
             same &= promotion is None or promotion in [discount.promotion for discount in theirs.discounts]
+            same &= theirs.fills_slot or not self.checkout  # what is paid here, and on the page, is paid twice
             if same and payment_method in ((None, self.payment_method) if theirs.fills_slot else (None,)):
                 return None
-            if theirs.fills_slot:
-                raise AlreadySubscribed("one subscription per customer: change the plan or the seats of this one")
+        self._slot_is_free()
         terms = {"price": plan.price, "quantity": quantity, "payment_method": payment_method, "promotion": promotion}
         return Wish("subscribe", terms)
+
+    def check_out(self, plan: Plan, quantity: int, promotion: str | None, codes: bool, urls: dict) -> Wish | None:
+        """To subscribe on a page of Stripe's; None if that page is open."""
+        plan.seat(quantity)
+        self._slot_is_free()
+        terms = {"price": plan.price, "quantity": quantity, "promotion": promotion, "codes": codes}
+        wish = Wish("checkout", terms | urls)
+        return None if self.checkout and self.checkout.wish == digest(wish) else wish
 
     def subscribe_steps(self, plan: Plan, wish: Wish, mark: str, on_file: bool, trial: bool, taxed: bool) -> list[Step]:
         """
@@ -108,9 +118,34 @@ class Customer:
         if trial:
             params |= plan.trial()
         steps = [Step("put_on_file", stripe_id, {"payment_method": given})] if given else []
-        if self.subscription and not self.subscription.theirs.ended:  # it was never paid
-            steps += self.subscription.cancel_steps(mark, immediately=True)
-        return [*steps, Step("create_subscription", stripe_id, params)]
+        return [*steps, *self._make_way(mark), Step("create_subscription", stripe_id, params)]
+
+    def checkout_steps(self, plan: Plan, wish: Wish, mark: str, trial: bool, taxed: bool, at: int) -> list[Step]:
+        """
+        A card is always asked for, also where there is nothing to pay yet: it is what one trial per card is told by.
+
+        What is in the page's own metadata does not reach the subscription (docs: Checkout Sessions, metadata).
+        """
+        stripe_id, metadata = self.stripe_id or "", {"change_id": mark, "customer": self.id}
+        subscription: dict = {"billing_mode": {"type": "flexible"}, "metadata": metadata}
+        params: dict = {
+            "mode": "subscription",
+            "customer": stripe_id,
+            "line_items": [{"price": plan.price, "quantity": wish.terms["quantity"]}],
+            "payment_method_collection": "always",
+            "success_url": wish.terms["success_url"],
+            "cancel_url": wish.terms["cancel_url"],
+            "expires_at": at + LIFE,
+            "metadata": metadata,
+            "subscription_data": subscription | (plan.trial() if trial else {}),
+        }
+        if wish.terms["promotion"]:
+            params["discounts"] = [{"promotion_code": wish.terms["promotion"]}]
+        if wish.terms["codes"]:
+            params["allow_promotion_codes"] = True
+        if taxed:
+            params |= {"automatic_tax": {"enabled": True}, "customer_update": {"address": "auto"}}
+        return [*self._make_way(mark), Step("create_checkout", stripe_id, params)]
 
     def describe(self, profile: dict) -> Wish:
         return Wish("profile", profile)
@@ -195,6 +230,8 @@ class Customer:
             fields["subscription"] = after = replace(after, awaiting=held if waits else None)
             answer = _answer(held, after.public(plan, at))
             fields["payment_method"] = held.wish.terms.get("payment_method") or self.payment_method
+            if held.wish.action == "subscribe":
+                fields["checkout"] = None  # a step of it was to expire the page
             return self._revise(at, aside=gone, settled=answer, pending=None, **fields)
         if all(getattr(self, name) == value for name, value in fields.items()):
             return Revision(replace(self, subscription=after))
@@ -205,6 +242,15 @@ class Customer:
         after = replace(self, profile=profile)
         settled = _answer(self.pending, after.public()) if self.pending else None
         return self._revise(at, settled=settled, profile=profile, pending=None)
+
+    def opened(self, session: Session, plan: Plan, at: int) -> Revision:
+        """Stripe has the page: the change that held it is settled."""
+        held = self.pending
+        assert held is not None
+        quantity = held.wish.terms["quantity"]
+        checkout = Checkout(session.id, digest(held.wish), held.wish.terms["price"], quantity, session.expires_at)
+        settled = _answer(held, checkout.public(plan.slug))
+        return self._revise(at, settled=settled, checkout=checkout, pending=None)
 
     def answered(self, change_id: str, fingerprint: str, answer: dict, at: int) -> Revision:
         """Told without a change of its own: the wish was true already, or someone else's was the same."""
@@ -220,6 +266,17 @@ class Customer:
     def public(self) -> dict:
         return {"id": self.id} | {name: getattr(self.profile, name) for name in self.profile.__slots__}
 
+    def _slot_is_free(self) -> None:
+        if self.subscription and self.subscription.theirs.fills_slot:
+            raise AlreadySubscribed("one subscription per customer: change the plan or the seats of this one")
+
+    def _make_way(self, mark: str) -> list[Step]:
+        """For the one subscription: the page on which another could be bought, and one that was never paid."""
+        steps = [self.checkout.expire()] if self.checkout else []
+        if self.subscription and not self.subscription.theirs.ended:
+            steps += self.subscription.cancel_steps(mark, immediately=True)
+        return steps
+
     def _takes_over(self, theirs: Theirs) -> bool:
         if not self.subscription or (self.pending and theirs.shows(self.pending.mark)):
             return True
@@ -229,6 +286,8 @@ class Customer:
     def _shows(self, theirs: Theirs, held: Change) -> bool:
         """By the change's mark; where the last call takes no metadata, by what it leaves behind."""
         main = held.main
+        if main.call == "create_checkout":
+            return False  # it is the page that shows it, not what is bought there
         if main.call == "cancel_subscription":
             return main.target == theirs.id and theirs.ended
         if main.call == "void_invoice":
@@ -263,7 +322,16 @@ class Revision:
     def deregistering(self, at: int) -> Revision:
         """The same, and Stripe has deleted its customer."""
         moving = self._moving(at)
-        return replace(moving, customer=replace(moving.customer, stripe_id=None))
+        return replace(moving, customer=replace(moving.customer, stripe_id=None, checkout=None))
+
+    def closing(self, at: int) -> Revision:
+        """The same, and the page is no longer open."""
+        moving = self._moving(at)
+        return replace(moving, customer=replace(moving.customer, checkout=None))
+
+    def claiming(self, fingerprint: str, at: int) -> Revision:
+        """The same, and a card has its one trial by it."""
+        return replace(self._moving(at), claims=fingerprint)
 
     def _moving(self, at: int) -> Revision:
         return self if self.moved else Revision(_next(self.customer, at), moved=True)

@@ -4,13 +4,14 @@ import logging
 import os
 import time
 from collections.abc import Callable, Container
-from functools import lru_cache
+from functools import cache, lru_cache
 from random import uniform
 from typing import Any, NamedTuple
 
 import stripe
 
 from billing import errors, secrets, translation
+from billing.checkouts import Session
 from billing.customers import TheirCustomer
 from billing.holds import digest
 from billing.invoices import Invoice
@@ -22,6 +23,14 @@ from billing.translation import EXPAND
 
 VERSION = "2026-10-28.endive"
 TRIES = 3
+PORTAL = {  # plan, seats and pauses are changed here alone: with quotes, limits and holds
+    "customer_update": {"enabled": False},
+    "invoice_history": {"enabled": True},
+    "payment_method_update": {"enabled": True},
+    "subscription_cancel": {"enabled": True, "mode": "at_period_end"},
+    "subscription_pause": {"enabled": False},
+    "subscription_update": {"enabled": False},
+}
 
 logging.getLogger("stripe").setLevel(logging.WARNING)  # it tells of every call; we tell of every outcome
 
@@ -157,6 +166,35 @@ def upcoming(theirs: Theirs, **details) -> int:
     """What the next renewal will cost after a change that waits for it."""
     asked = {"customer": theirs.customer, "subscription": theirs.id, "subscription_details": details}
     return ask(client().v1.invoices.create_preview, asked).total
+
+
+def session(id: str) -> Session:
+    return translation.session(ask(client().v1.checkout.sessions.retrieve, id))
+
+
+def sessions(customer: str) -> list[Session]:
+    """The newest first."""
+    return [
+        translation.session(each)
+        for each in ask(client().v1.checkout.sessions.list, {"customer": customer, "limit": 100}).data
+    ]
+
+
+def portal(customer: str, return_url: str, flow: dict | None) -> str:
+    """A link to the customer's pages at Stripe; it opens them to anyone, for some minutes (docs: Portal sessions)."""
+    params: Any = {"customer": customer, "configuration": portal_configuration(), "return_url": return_url}
+    return ask(client().v1.billing_portal.sessions.create, params | ({"flow_data": flow} if flow else {})).url
+
+
+@cache
+def portal_configuration() -> str:
+    """What customers may do on those pages: made once in an account, and anew when what it says is another."""
+    says = {"tollgate": digest(PORTAL)}
+    listed: Any = {"active": True, "limit": 100}
+    known = ask(lambda: list(client().v1.billing_portal.configurations.list(listed).auto_paging_iter()))
+    found = next((each.id for each in known if each.metadata and each.metadata.to_dict() == says), None)
+    params: Any = {"features": PORTAL, "metadata": says}
+    return found or ask(client().v1.billing_portal.configurations.create, params, key(f"portal:{says['tollgate']}")).id
 
 
 def promotion(code: str) -> str:

@@ -41,6 +41,7 @@ class Draft:
     invoices: bool = False  # whether Stripe makes an invoice of it at once
     quote: str | None = None  # the id of the one that it uses up
     claim: str | None = None  # fingerprint of the card that has its one trial by this
+    good_for: int = EXPIRY  # seconds in which its steps may be sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Change:
         return at >= self.sent_at + PATIENCE
 
     def expired(self, at: int) -> bool:
-        return at >= self.held_at + EXPIRY
+        return at >= self.held_at + self.draft.good_for
 
     def key(self, part: str, number: int) -> str:
         """Stripe's idempotency key of a step: a new attempt is a new key, for Stripe replays a stored 402 or 500."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from aws_lambda_powertools import Logger
 
 from billing import errors, gateway, translation
+from billing.checkouts import Session
 from billing.customers import TheirCustomer
 from billing.gateway import ask, client, key
 from billing.holds import Change, Step
@@ -18,7 +19,7 @@ from billing.theirs import Theirs
 
 INHERITED = {"discounts", "automatic_tax", "default_payment_method", "collection_method"}  # by the next phase
 
-Said = Theirs | TheirCustomer
+Said = Theirs | TheirCustomer | Session
 
 logger = Logger()
 
@@ -73,6 +74,27 @@ def _create_subscription(step: Step, options: dict) -> None:
 
 def _find_subscription(step: Step, mark: str) -> Theirs | None:
     return next((theirs for theirs in gateway.subscriptions(step.target) if theirs.shows(mark)), None)
+
+
+def _create_checkout(step: Step, options: dict) -> None:
+    ask(client().v1.checkout.sessions.create, step.params, options)
+
+
+def _find_checkout(step: Step, mark: str) -> Session | None:
+    return next((session for session in gateway.sessions(step.target) if session.change == mark), None)
+
+
+def _expire_checkout(step: Step, options: dict) -> None:
+    """Stale if it has been completed meanwhile: then a subscription lives that nothing was decided on."""
+    status = gateway.session(step.target).status
+    if status == "open":
+        try:
+            ask(client().v1.checkout.sessions.expire, step.target, {}, options)
+            return
+        except errors.StripeRefused:
+            status = gateway.session(step.target).status
+    if status != "expired":
+        raise errors.Stale(f"the checkout is {status} meanwhile")
 
 
 def _update_subscription(step: Step, options: dict) -> None:
@@ -239,6 +261,8 @@ def _honour_items(step: Step, options: dict) -> None:
 
 CALLS = {
     "create_subscription": Call(_create_subscription, _find_subscription),
+    "create_checkout": Call(_create_checkout, _find_checkout),
+    "expire_checkout": Call(_expire_checkout),
     "update_subscription": Call(_update_subscription, _see_subscription),
     "cancel_subscription": Call(_cancel_subscription, _see_cancelled),
     "resume_subscription": Call(_resume_subscription, _see_resumed),

@@ -183,6 +183,10 @@ class Subscription:
         anew = {"billing_cycle_anchor": {"type": "now"}, "payment_behavior": "resume_on_payment_success"}
         return [*steps, Step("resume_subscription", theirs.id, anew)]
 
+    def end_trial_steps(self, mark: str) -> list[Step]:
+        """It is charged at once; what was to come when the trial ends is of a period that there is not."""
+        return [*self.void(), *self.release(), self._update(mark, {"trial_end": "now"})]
+
     def discount_steps(self, mark: str, promotion: str | None) -> list[Step]:
         discounts = [{"promotion_code": promotion}] if promotion else ""
         return [*self.void(), *self.release(), self._update(mark, {"discounts": discounts})]

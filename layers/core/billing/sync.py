@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from billing import changes, customer_table, dynamodb, gateway, records, webhook_table
+from billing import changes, customer_table, dynamodb, gateway, records, trials, webhook_table
 from billing.customers import Customer, Revision
 from billing.errors import NotFound, Stale
 from billing.webhooks import WebhookEvent
@@ -19,12 +19,22 @@ def refresh(events: Sequence[WebhookEvent], at: int) -> None:
         subscription = events[0].subscription
         revision = changes.settling(ours, gateway.subscription(subscription), at) if subscription else Revision(ours)
         ids = {event.object_id: None for event in events if event.object_id and event.type.startswith("invoice.")}
+        revision = trials.claiming(revision, at)
         return revision.billing(tuple(gateway.invoice(id) for id in ids), at)
 
     ours = _record(events, fetch, at)
-    subscription = ours and ours.subscription
-    if ours and subscription and (subscription.theirs.ended or subscription.lost() or ours.overdue(at)):
-        changes.recover(ours, at)  # another one may live beside it; something is to be put back, or to be finished
+    if ours and _unfinished(ours, events, at):
+        ours = changes.recover(ours, at)
+    if ours:
+        trials.end_second(ours, at)
+
+
+def _unfinished(ours: Customer, events: Sequence[WebhookEvent], at: int) -> bool:
+    """Another one may live beside it; something is to be put back, or to be finished; the page may be closed."""
+    subscription, page = ours.subscription, ours.checkout
+    if page and page.id in {event.object_id for event in events}:
+        return True
+    return subscription is not None and (subscription.theirs.ended or bool(subscription.lost()) or ours.overdue(at))
 
 
 def forget(events: Sequence[WebhookEvent], at: int) -> None:

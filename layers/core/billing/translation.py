@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import stripe
 
+from billing.checkouts import Session
 from billing.customers import TheirCustomer
 from billing.discounts import Discount
 from billing.invoices import Invoice
@@ -150,6 +151,17 @@ def their_customer(said: stripe.Customer) -> TheirCustomer:
         change=change_id(said.metadata),
         payment_method=id_of(on_file) if on_file else None,
         fingerprint=fingerprint(on_file),
+    )
+
+
+def session(said: stripe.checkout.Session) -> Session:
+    return Session(
+        id=said.id,
+        status=said.status or "unknown",
+        expires_at=said.expires_at,
+        change=change_id(said.metadata),
+        subscription=id_of(said.subscription) if said.subscription else None,
+        url=said.url,
     )
 
 

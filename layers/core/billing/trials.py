@@ -2,8 +2,10 @@
 
 from typing import NamedTuple
 
-from billing import customer_table, gateway
-from billing.customers import Customer, TheirCustomer
+from billing import changes, customer_table, gateway, plan_table, pricing
+from billing.api import Request, logger
+from billing.customers import Customer, Revision, TheirCustomer
+from billing.holds import Draft, Wish
 from billing.plans import Plan
 
 
@@ -17,5 +19,57 @@ def first(ours: Customer, plan: Plan, payment_method: str | None, theirs: TheirC
     if not plan.trial_days or ours.trialed:
         return Trial(False, None)
     card = gateway.card(payment_method) if payment_method else theirs.fingerprint
-    had = customer_table.trialed(card) if card else None
-    return Trial(False, None) if had not in (None, ours.id) else Trial(True, card)
+    return Trial(False, None) if _had_by_another(ours, card) else Trial(True, card)
+
+
+def claiming(revision: Revision, at: int) -> Revision:
+    """
+    The same; and the card that a trial of ours shows has its one trial by it, if it has had none.
+
+    It may have been given on Stripe's pages, or long after the trial began.
+    """
+    card = _shown(revision.customer)
+    return revision.claiming(card, at) if card and not customer_table.trialed(card) else revision
+
+
+def end_second(ours: Customer, at: int) -> None:
+    """
+    A trial of ours on a card that has had its trial with another customer is charged now, or cancelled, as its plan
+    says; one that is going to be cancelled is cancelled. To be called with a record that says what Stripe says.
+
+    It is a change like any other: none is made beside it, and whoever dies in the middle of it leaves a hold.
+    """
+
+    def decide(ours: Customer) -> Wish | None:
+        if not _had_by_another(ours, _shown(ours)):
+            return None
+        subscription = ours.live()
+        if subscription.theirs.cancelling or plan_table.of(subscription).second_trial == "cancel":
+            return subscription.cancel(immediately=True, unused_time="none")
+        return Wish("end_trial")
+
+    def draft(ours: Customer, wish: Wish, mark: str) -> Draft:
+        subscription = ours.live()
+        logger.warning("second_trial", subscription=subscription.theirs.id, action=wish.action)
+        if wish.action == "cancel":
+            return pricing.cancellation(ours, wish, mark, at)
+        return Draft(subscription.end_trial_steps(mark), restore=subscription.put_back())
+
+    if _had_by_another(ours, _shown(ours)):
+        request = Request(ours.id, key=None, fingerprint="", path={}, query={}, at=at)
+        changes.carry_out(request, decide, draft, stands=Customer.public)
+
+
+def _shown(ours: Customer) -> str | None:
+    """Fingerprint of the card that a trial of ours will be charged on; one begun in Stripe's dashboard is not ours."""
+    subscription = ours.subscription
+    if not subscription or not subscription.plan or not subscription.theirs.change:
+        return None
+    theirs = subscription.theirs
+    if theirs.status != "trialing":
+        return None
+    return theirs.fingerprint or gateway.customer(theirs.customer).fingerprint
+
+
+def _had_by_another(ours: Customer, card: str | None) -> bool:
+    return card is not None and customer_table.trialed(card) not in (None, ours.id)
