@@ -70,11 +70,14 @@ def used(api):
 
 @pytest.fixture
 def hear(stripe, context):
-    """All that Stripe has told since the last time reaches us; answers the ids of the events that are to come again."""
+    """
+    What Stripe has told since the last time reaches us, all of it or only some types; answers the ids of the events
+    that are to come again.
+    """
     known = set()
 
-    def process():
-        news = [event for id, event in stripe.events.items() if id not in known]
+    def process(*types):
+        news = [each for id, each in stripe.events.items() if id not in known and (not types or each["type"] in types)]
         (sample,) = json.loads(Path("events/sqs.json").read_text())["Records"]
         records = [sample | {"messageId": each["id"], "body": json.dumps(asdict(envelope(each)))} for each in news]
         again = process_webhook.handler({"Records": records}, context)["batchItemFailures"]

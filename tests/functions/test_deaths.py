@@ -15,6 +15,9 @@ CANCEL = ("POST", "/subscription/cancel", {"immediately": True})
 SCHEDULE = ("POST", "/subscription/cancel", {})
 PROFILE = ("PUT", "/customer", {"email": "ada@example.com", "tax_id": {"type": "eu_vat", "value": "DE123456789"}})
 
+PAGE = {"success_url": "https://app.example.com/done", "cancel_url": "https://app.example.com/"}
+CHECKOUT = ("POST", "/checkout", {"plan_slug": "team", "quantity": 5} | PAGE)
+
 
 LATER = ("PUT", "/subscription/seats", {"quantity": 3, "effective": "period_end"})
 WITHDRAW = ("DELETE", "/subscription/change")
@@ -86,6 +89,10 @@ def promotion(stripe):
     _, coupon = stripe.handle("POST", "/v1/coupons", {"duration": "forever", "percent_off": "50"})
     said = {"promotion": {"type": "coupon", "coupon": coupon["id"]}, "code": "HALF"}
     assert stripe.handle("POST", "/v1/promotion_codes", said)[0] == 200
+
+
+def pages(stripe, customer):
+    return [each for each in stripe.checkout_sessions.values() if each["customer"] in of(stripe, customer)[0]]
 
 
 def settled(customer):
@@ -283,3 +290,38 @@ def test_describing_a_customer(api, plans, stripe, dies):
         (theirs,) = of(stripe, customer)[0]
         _, tax_ids = stripe.handle("GET", f"/v1/customers/{theirs}/tax_ids")
         assert ([each["value"] for each in tax_ids["data"]], settled(customer)) == (["DE123456789"], True)
+
+
+def test_opening_a_page(api, plans, stripe, dies):
+    for customer in dies(CHECKOUT):
+        answer = api(*CHECKOUT, customer=customer)
+        (page,), (_, live, _) = pages(stripe, customer), of(stripe, customer)
+        assert (answer.status, page["status"], live) == (200, "open", []), customer
+        assert (answer.json["url"], settled(customer)) == (page["url"], True), customer
+
+
+def test_opening_another_page(api, plans, stripe, dies):
+    other = ("POST", "/checkout", CHECKOUT[2] | {"quantity": 6})
+    for customer in dies(other, lambda customer: api(*CHECKOUT, customer=customer)):
+        answer = api(*other, customer=customer)
+        assert sorted(each["status"] for each in pages(stripe, customer)) == ["expired", "open"], customer
+        assert stripe.checkout_sessions[answer.json["id"]]["status"] == "open" and settled(customer), customer
+
+
+def test_subscribing_over_an_open_page(api, plans, stripe, dies):
+    for customer in dies(SUBSCRIBE, lambda customer: api(*CHECKOUT, customer=customer), least=16):
+        assert api(*SUBSCRIBE, customer=customer).json["status"] == "active"
+        _, live, paid = of(stripe, customer)
+        assert (len(live), paid, settled(customer)) == (1, [6000], True), customer
+        assert not [each for each in pages(stripe, customer) if each["status"] == "open"], customer
+
+
+def test_a_page_that_is_completed_after_someone_died_while_subscribing_over_it(api, plans, stripe, dies):
+    for customer in dies(SUBSCRIBE, lambda customer: api(*CHECKOUT, customer=customer), least=16):
+        (page,) = pages(stripe, customer)
+        if page["status"] == "open":
+            stripe.complete_checkout(page["id"])
+        answer = api(*SUBSCRIBE, customer=customer)
+        _, (live,), paid = of(stripe, customer)
+        assert (answer.status in (200, 409), paid, settled(customer)) == (True, [6000], True), customer
+        assert customer_table.find(customer, 0).subscription.theirs.id == live["id"], customer
