@@ -1,7 +1,9 @@
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 
 from billing import customer_table
+from local.stripe_simulator.errors import Refused
 
 ORDER = {"plan_slug": "team", "quantity": 5, "payment_method": "pm_card_visa"}
 
@@ -54,3 +56,26 @@ def test_many_customers_at_once_do_not_wait_for_each_other(api, plans, stripe, a
 
     assert [answer.status for answer in answers] == [200] * 30
     assert len({answer.json["id"] for answer in answers}) == len(stripe.subscriptions) == 30
+
+
+def test_a_page_completed_while_others_click_is_one_subscription(api, plans, stripe, at_once):
+    page = ORDER | {"success_url": "https://app.example.com/", "cancel_url": "https://app.example.com/"}
+    del page["payment_method"]
+
+    def complete(session):
+        with suppress(Refused):  # it has expired
+            stripe.complete_checkout(session)
+
+    for customer in ("ada", "bob", "eve"):
+        session = api("POST", "/checkout", page, customer=customer).json["id"]
+        clicks = [partial(api, "POST", "/subscription", ORDER, customer=customer)] * 6
+        answers = at_once(partial(complete, session), *clicks)[1:]
+        api("POST", "/subscription", ORDER, customer=customer)
+
+        ours = customer_table.find(customer, 0)
+        (live,) = [each for each in stripe.subscriptions.values() if each["customer"] == ours.stripe_id]
+        assert (ours.pending, ours.checkout, ours.subscription.theirs.id) == (None, None, live["id"])
+        assert stripe.checkout_sessions[session]["status"] in ("complete", "expired")
+        for answer in answers:
+            bought_there = answer.status == 409 and answer.json["code"] == "already_subscribed"
+            assert bought_there or lost(answer) or answer.json["id"] == live["id"]

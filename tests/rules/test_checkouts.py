@@ -23,7 +23,7 @@ def wished(ours, plan=TEAM, quantity=5, promotion=None, codes=False, urls=URLS):
     return ours.check_out(plan, quantity, promotion, codes, urls)
 
 
-WISH = wished(NEW) or Wish("none")
+WISH, BUYING = wished(NEW) or Wish("none"), NEW.subscribe(TEAM, 5) or Wish("none")
 OPEN = Session("cs_1", "open", START + LIFE, "mark", None, "https://checkout.stripe.com/c/pay/cs_1")
 BROWSING = replace(NEW, checkout=Checkout("cs_1", digest(WISH), "price_team", 5, START + LIFE))
 
@@ -70,8 +70,7 @@ def test_what_another_subscription_could_be_bought_with_gives_way_first():
     assert calls(steps(NEW)) == ["create_checkout"]
     assert calls(steps(BROWSING, PRO)) == ["expire_checkout", "create_checkout"]
     assert calls(steps(having(UNPAID))) == ["void_invoice", "cancel_subscription", "create_checkout"]
-    wish = BROWSING.subscribe(TEAM, 5)
-    assert calls(BROWSING.subscribe_steps(TEAM, wish, "mark", False, False, False)) == [
+    assert calls(BROWSING.subscribe_steps(TEAM, BUYING, "mark", False, False, False)) == [
         "expire_checkout",
         "create_subscription",
     ]
@@ -138,8 +137,7 @@ def test_an_opening_is_sent_only_as_long_as_stripe_would_open_a_page_for_the_res
 
 def test_the_page_is_off_the_record_once_a_subscription_is_made_in_its_place():
     draft = Draft([Step("expire_checkout", "cs_1"), Step("create_subscription", "cus_1")])
-    wish = BROWSING.subscribe(TEAM, 5)
-    holding = BROWSING.hold(Change("c", "mark", "f", wish, draft, START, START), START).customer
+    holding = BROWSING.hold(Change("c", "mark", "f", BUYING, draft, START, START), START).customer
 
     assert holding.absorb(replace(FIVE, change="mark"), TEAM, START).customer.checkout is None
     assert holding.absorb(FIVE, TEAM, START).customer.checkout == BROWSING.checkout

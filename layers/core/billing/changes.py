@@ -107,6 +107,8 @@ def recover(ours: Customer, at: int) -> Customer:
     revision = settling(ours, said, at, done=found)
     records.commit(ours, revision)
     after = revision.customer
+    if ours.lives() and not after.lives():
+        return recover(after, at)  # another one may live beside it
     lost = after.subscription.lost() if after.subscription and not after.pending else None
     if lost:
         steps.restore(lost)
@@ -135,13 +137,12 @@ def _closed(ours: Customer, at: int) -> Customer:
 
 def _current(ours: Customer) -> Theirs | None:
     """The customer's subscription as Stripe has it; if ours has ended, or there is none, whatever lives there."""
-    known = (
-        ours.subscription and not ours.subscription.theirs.ended and gateway.subscription(ours.subscription.theirs.id)
-    )
-    if known and not known.ended or not ours.stripe_id:
-        return known or None
+    if ours.subscription and not ours.subscription.theirs.ended:
+        return gateway.subscription(ours.subscription.theirs.id)
+    if not ours.stripe_id:
+        return None
     living = [theirs for theirs in gateway.subscriptions(ours.stripe_id) if not theirs.ended]
-    return next((theirs for theirs in living if theirs.fills_slot), next(iter(living), known or None))
+    return next((theirs for theirs in living if theirs.fills_slot), next(iter(living), None))
 
 
 def settling(ours: Customer, said: Said, at: int, done: bool = False) -> Revision:
@@ -158,10 +159,11 @@ def settling(ours: Customer, said: Said, at: int, done: bool = False) -> Revisio
             logger.error(what, subscription=said.id, status=said.status, price=said.price)
         return revision
     held = ours.pending
+    if not held or said.change != held.mark:
+        return Revision(ours)
     if isinstance(said, Session):
-        found = held and said.change == held.mark
-        return ours.opened(said, plan_table.priced(held.wish.terms["price"]), at) if found else Revision(ours)
-    return ours.profiled(Profile(**held.wish.terms), at) if held and said.change == held.mark else Revision(ours)
+        return ours.opened(said, plan_table.priced(held.wish.terms["price"]), at)
+    return ours.profiled(Profile(**held.wish.terms), at)
 
 
 def _join(ours: Customer, held: Change, wish: Wish | None, request: Request) -> dict:

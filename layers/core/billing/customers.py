@@ -57,6 +57,9 @@ class Customer:
     attempt: int = 0  # counts released holds: the next one speaks to Stripe under new keys
     terms: int = 0  # moves with whatever a limit depends on; totals of usage name it
 
+    def lives(self) -> bool:
+        return self.subscription is not None and not self.subscription.theirs.ended
+
     def live(self) -> Subscription:
         if not self.subscription or self.subscription.theirs.ended:
             raise NotFound("no subscription")

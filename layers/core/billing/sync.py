@@ -32,9 +32,9 @@ def refresh(events: Sequence[WebhookEvent], at: int) -> None:
 def _unfinished(ours: Customer, events: Sequence[WebhookEvent], at: int) -> bool:
     """Another one may live beside it; something is to be put back, or to be finished; the page may be closed."""
     subscription, page = ours.subscription, ours.checkout
-    if page and page.id in {event.object_id for event in events}:
-        return True
-    return subscription is not None and (subscription.theirs.ended or bool(subscription.lost()) or ours.overdue(at))
+    closed = page is not None and page.id in {event.object_id for event in events}
+    ended = subscription is not None and (subscription.theirs.ended or subscription.lost() is not None)
+    return closed or ended or ours.overdue(at)
 
 
 def forget(events: Sequence[WebhookEvent], at: int) -> None:
