@@ -127,6 +127,12 @@ def test_the_link_is_on_no_record_and_in_no_log():
     assert "checkout.stripe.com" not in repr(opened) + repr(OPEN)
 
 
+def test_a_page_of_a_status_that_we_do_not_know_may_be_open():
+    over = {status for status in ("open", "complete", "expired", "dormant") if replace(OPEN, status=status).over}
+
+    assert over == {"complete", "expired"}
+
+
 def test_an_opening_is_sent_only_as_long_as_stripe_would_open_a_page_for_the_rest_of_its_life():
     change = held(NEW).pending
 

@@ -127,7 +127,7 @@ def give_way(ours: Customer, held: Change, at: int) -> Customer:
 def _closed(ours: Customer, at: int) -> Customer:
     """A page that was open, and is so no longer: what was bought there is on record from now on."""
     session = gateway.session(ours.checkout.id) if ours.checkout else None
-    if not session or session.open:
+    if not session or not session.over:
         return ours
     bought = gateway.subscription(session.subscription) if session.subscription else None
     revision = (settling(ours, bought, at) if bought else Revision(ours)).closing(at)

@@ -24,8 +24,9 @@ class Session:
     url: str | None = field(default=None, repr=False)  # opens it to anyone; never kept on record, never logged
 
     @property
-    def open(self) -> bool:
-        return self.status == "open"
+    def over(self) -> bool:
+        """Nobody can subscribe there any more. With a status that we do not know someone may."""
+        return self.status in ("complete", "expired")
 
 
 @dataclass(frozen=True, slots=True)

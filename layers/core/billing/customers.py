@@ -87,14 +87,14 @@ class Customer:
             same &= theirs.fills_slot or not self.checkout  # what is paid here, and on the page, is paid twice
             if same and payment_method in ((None, self.payment_method) if theirs.fills_slot else (None,)):
                 return None
-        self._slot_is_free()
+        self._need_free_slot()
         terms = {"price": plan.price, "quantity": quantity, "payment_method": payment_method, "promotion": promotion}
         return Wish("subscribe", terms)
 
     def check_out(self, plan: Plan, quantity: int, promotion: str | None, codes: bool, urls: dict) -> Wish | None:
         """To subscribe on a page of Stripe's; None if that page is open."""
         plan.seat(quantity)
-        self._slot_is_free()
+        self._need_free_slot()
         terms = {"price": plan.price, "quantity": quantity, "promotion": promotion, "codes": codes}
         wish = Wish("checkout", terms | urls)
         return None if self.checkout and self.checkout.wish == digest(wish) else wish
@@ -269,7 +269,7 @@ class Customer:
     def public(self) -> dict:
         return {"id": self.id} | {name: getattr(self.profile, name) for name in self.profile.__slots__}
 
-    def _slot_is_free(self) -> None:
+    def _need_free_slot(self) -> None:
         if self.subscription and self.subscription.theirs.fills_slot:
             raise AlreadySubscribed("one subscription per customer: change the plan or the seats of this one")
 

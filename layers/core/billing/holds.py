@@ -14,7 +14,7 @@ EXPIRY = 23 * 3600  # seconds: an hour before Stripe may forget an idempotency k
 class Wish:
     """Where the customer wants to be: absolute, so that wishing twice is wishing once."""
 
-    action: str  # subscribe, checkout, change, discount, cancel, pause, resume, withdraw, profile
+    action: str  # subscribe, checkout, change, discount, cancel, pause, resume, withdraw, end_trial, profile
     terms: dict = field(default_factory=dict)
 
 
