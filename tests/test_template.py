@@ -31,6 +31,7 @@ MAY = {
     "pause_subscription": CHANGE,
     "resume_subscription": CHANGE,
     "list_invoices": SECRET | {"Subscriptions": {GET, QUERY}},
+    "upcoming_invoice": SECRET | {"Subscriptions": {GET}},
     "record_usage": PLANS | {"Subscriptions": {GET, CHECK}, "Usage": {GET, PUT, UPDATE}},
     "get_usage": METERED | {"Usage": {GET, QUERY}},
     "get_entitlements": METERED | {"Usage": {GET}},
