@@ -1,6 +1,6 @@
 """Stripe's objects in our words. Only the doors to Stripe see those."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 import stripe
@@ -62,7 +62,7 @@ def _awaited(said: stripe.Subscription, item: str) -> Awaited | None:
     return Awaited(change_id(waiting.metadata), items[0].price.id, items[0].quantity or 0, invoice, waiting.expires_at)
 
 
-def _discounts(said: Sequence[stripe.Discount | stripe.DeletedDiscount | str]) -> list[Discount]:
+def _discounts(said: Iterable[object]) -> list[Discount]:
     return [_discount(each) for each in said if isinstance(each, stripe.Discount)]
 
 
