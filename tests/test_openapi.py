@@ -5,6 +5,7 @@ import inspect
 import re
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -185,11 +186,13 @@ def model_of(file):
     return given[0].annotation if given and hasattr(given[0].annotation, "model_json_schema") else None
 
 
-def plain(schema, defined):
+def plain(schema: dict[str, Any], defined) -> dict[str, Any]:
     """A schema without what is said in another way: names, references, and types that may be null."""
     if "$ref" in schema:
         schema = defined(schema["$ref"]) | {name: said for name, said in schema.items() if name != "$ref"}
-    said = {name: value for name, value in schema.items() if name not in ("title", "description", "example", "$defs")}
+    said: dict[str, Any] = {
+        name: value for name, value in schema.items() if name not in ("title", "description", "example", "$defs")
+    }
     if isinstance(said.get("type"), list):
         kind, null = said["type"]
         assert null == "null"
