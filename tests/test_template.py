@@ -33,6 +33,7 @@ MAY = {
     "create_checkout": CHANGE,
     "create_portal": SECRET | {"Subscriptions": {GET, PUT}},
     "list_invoices": SECRET | {"Subscriptions": {GET, QUERY}},
+    "upcoming_invoice": SECRET | {"Subscriptions": {GET}},
     "record_usage": PLANS | {"Subscriptions": {GET, CHECK}, "Usage": {GET, PUT, UPDATE}},
     "get_usage": METERED | {"Usage": {GET, QUERY}},
     "get_entitlements": METERED | {"Usage": {GET}},

@@ -34,6 +34,21 @@ def stands(pk):
     return dynamodb.get("Subscriptions", pk=pk, sk="x") is not None
 
 
+def test_the_newest_are_read_from_a_place_on_be_there_anything_or_not(aws):
+    for sk in ("a#1", "a#3", "a#5", "b#2"):
+        dynamodb.transact([dynamodb.put("Subscriptions", {"pk": "p", "sk": sk})])
+
+    def read(most, before=None):
+        return [item["sk"] for item in dynamodb.query("Subscriptions", "p", "a#", newest=most, before=before)]
+
+    assert (read(2), read(2, "a#5"), read(9, "a#4"), read(9, "a#1")) == (
+        ["a#5", "a#3"],
+        ["a#3", "a#1"],
+        ["a#3", "a#1"],
+        [],
+    )
+
+
 CONFLICT = [{"Code": "TransactionConflict"}, {"Code": "None"}]
 
 

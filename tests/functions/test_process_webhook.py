@@ -371,4 +371,4 @@ def test_invoices_are_listed_with_fresh_links(process, api, stripe, subscribed):
     assert invoice["hosted_invoice_url"] and invoice["invoice_pdf"]
     kept = dynamodb.query("Subscriptions", "customer#ada", "invoice#")
     assert kept[0]["links"] == {}
-    assert api("GET", "/invoices", customer="bob").json == {"invoices": []}
+    assert api("GET", "/invoices", customer="bob").json == {"invoices": [], "next": None}

@@ -10,7 +10,7 @@ from billing.customers import Customer, Profile, Revision
 from billing.discounts import Discount
 from billing.errors import NotFound
 from billing.holds import Change, Draft, Settled, Step, Wish
-from billing.invoices import Invoice
+from billing.invoices import Invoice, Place
 from billing.proration import Line, Proration
 from billing.quotes import Quote, Reckoning
 from billing.subscriptions import Subscription
@@ -61,9 +61,10 @@ def trialed(fingerprint: str) -> str | None:
     return found["customer"] if found else None
 
 
-def invoices(id: str, most: int) -> list[Invoice]:
-    """The newest first."""
-    return [Invoice(**_fields(item)) for item in dynamodb.query(TABLE, _pk(id), "invoice#", newest=most)]
+def invoices(id: str, most: int, after: Place | None = None) -> list[Invoice]:
+    """The newest first, of those that come after a place."""
+    found = dynamodb.query(TABLE, _pk(id), "invoice#", newest=most, before=after and _placed(after))
+    return [Invoice(**_fields(item)) for item in found]
 
 
 def writes(revision: Revision) -> list[dict]:
@@ -88,7 +89,7 @@ def writes(revision: Revision) -> list[dict]:
         item = {"pk": f"card#{revision.claims}", "sk": "trial", "customer": customer.id}
         written.append(dynamodb.put(TABLE, item, free, me=customer.id))
     for invoice in revision.invoices:
-        written.append(_item(pk, f"invoice#{invoice.created:012}#{invoice.id}", asdict(replace(invoice, links={}))))
+        written.append(_item(pk, _placed(invoice.place), asdict(replace(invoice, links={}))))
     return written
 
 
@@ -117,6 +118,10 @@ def _kept(subscription: Subscription) -> Subscription:
 
 def _quoted(id: str, quote_id: str) -> dict:
     return {"pk": _pk(id), "sk": f"quote#{quote_id}"}
+
+
+def _placed(place: Place) -> str:
+    return f"invoice#{place.created:012}#{place.id}"
 
 
 def _pk(id: str) -> str:

@@ -52,8 +52,11 @@ def get(table: str, **key: str) -> dict | None:
         return _item(db().get_item(TableName=table, Key=encode(key), ConsistentRead=True).get("Item"))
 
 
-def query(table: str, pk: str, begins: str = "", newest: int | None = None) -> list[dict]:
-    """All items of a partition whose sort key begins so, in its order; or the last `newest` of them, backwards."""
+def query(table: str, pk: str, begins: str = "", newest: int | None = None, before: str | None = None) -> list[dict]:
+    """
+    All items of a partition whose sort key begins so, in its order; or the last `newest` of them, backwards, from
+    `before` a sort key on, be there such an item or not.
+    """
     wanted: dict[str, Any] = {
         "TableName": table,
         "KeyConditionExpression": "pk = :pk AND begins_with(sk, :begins)" if begins else "pk = :pk",
@@ -62,6 +65,8 @@ def query(table: str, pk: str, begins: str = "", newest: int | None = None) -> l
     }
     if newest:
         wanted |= {"ScanIndexForward": False, "Limit": newest}
+    if before:
+        wanted["ExclusiveStartKey"] = encode({"pk": pk, "sk": before})
     items: list[dict] = []
     with _reached():
         while True:

@@ -14,7 +14,7 @@ from billing import errors, secrets, translation
 from billing.checkouts import Session
 from billing.customers import TheirCustomer
 from billing.holds import digest
-from billing.invoices import Invoice
+from billing.invoices import Invoice, Place, Upcoming
 from billing.plans import Plan
 from billing.proration import Proration
 from billing.refunds import Paid
@@ -108,10 +108,37 @@ def invoice(id: str) -> Invoice:
     return translation.invoice(ask(client().v1.invoices.retrieve, id))
 
 
-def invoices(customer: str, most: int) -> list[Invoice]:
-    """The newest first, with fresh links to Stripe's pages."""
-    listed = ask(client().v1.invoices.list, {"customer": customer, "limit": most}).data
-    return [translation.invoice(each) for each in listed]
+def invoices(customer: str, most: int, after: Place | None = None) -> list[Invoice]:
+    """
+    The newest first, of those that come after a place, with fresh links to Stripe's pages: `most`, or a few more.
+
+    Stripe sorts by the second that an invoice was made in and has no word on the order within it (docs: List
+    invoices), so the last second is read to its end. A deleted customer has none.
+    """
+    asked: Any = {"customer": customer, "limit": min(most + 1, 100)}
+    asked |= {"created": {"lte": after.created}} if after else {}
+
+    def read() -> list[Invoice]:
+        found: list[Invoice] = []
+        for invoice in map(translation.invoice, client().v1.invoices.list(asked).auto_paging_iter()):
+            if len(found) >= most and invoice.created < found[-1].created:
+                break
+            if not after or invoice.place < after:
+                found.append(invoice)
+        return found
+
+    try:
+        return ask(read)
+    except errors.NotFound:
+        return []
+
+
+def next_invoice(theirs: Theirs) -> Upcoming:
+    """What the subscription's next invoice will be, if nothing changes (docs: Create a preview invoice)."""
+    asked: Any = {"customer": theirs.customer, "subscription": theirs.id}
+    asked |= {"expand": ["discounts.promotion_code", "discounts.source.coupon"]}
+    said = ask(client().v1.invoices.create_preview, asked)
+    return translation.upcoming(said, ask(lambda: list(said.lines.auto_paging_iter())))
 
 
 def waiting(theirs: Theirs) -> dict[str, int]:
@@ -264,6 +291,8 @@ def ask(call: Callable, *args):
         except stripe.IdempotencyError as spent:
             raise errors.KeySpent("Stripe holds other parameters under this key") from spent
         except stripe.InvalidRequestError as refused:
+            if refused.code == "invoice_upcoming_none":
+                raise errors.NothingUpcoming("no invoice is to come") from refused
             if refused.http_status == 404 or refused.code == "resource_missing":
                 raise errors.NotFound(f"Stripe knows no such {refused.param or 'thing'}") from refused
             what = " ".join(filter(None, (refused.code, refused.param))) or "no reason given"

@@ -1,5 +1,6 @@
 """Stripe's objects in our words. Only the doors to Stripe see those."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import stripe
@@ -7,7 +8,7 @@ import stripe
 from billing.checkouts import Session
 from billing.customers import TheirCustomer
 from billing.discounts import Discount
-from billing.invoices import Invoice
+from billing.invoices import Invoice, Upcoming
 from billing.proration import Line
 from billing.theirs import Awaited, Schedule, Theirs
 
@@ -42,7 +43,7 @@ def theirs(said: stripe.Subscription) -> Theirs:
         cancelled_at=said.canceled_at,
         collection_paused=said.pause_collection is not None,
         resumes_at=said.pause_collection.resumes_at if said.pause_collection else None,
-        discounts=[_discount(each) for each in said.discounts if isinstance(each, stripe.Discount)],
+        discounts=_discounts(said.discounts),
         fingerprint=fingerprint(said.default_payment_method),
         schedule=_schedule(said.schedule) if isinstance(said.schedule, stripe.SubscriptionSchedule) else None,
         change=change_id(said.metadata),
@@ -60,6 +61,10 @@ def _awaited(said: stripe.Subscription, item: str) -> Awaited | None:
     items = [each for each in waiting.subscription_items or [] if each.id == item] or said["items"].data
     invoice = id_of(said.latest_invoice) if said.latest_invoice else None
     return Awaited(change_id(waiting.metadata), items[0].price.id, items[0].quantity or 0, invoice, waiting.expires_at)
+
+
+def _discounts(said: Iterable[object]) -> list[Discount]:
+    return [_discount(each) for each in said if isinstance(each, stripe.Discount)]
 
 
 def _discount(said: stripe.Discount) -> Discount:
@@ -182,6 +187,22 @@ def invoice(said: stripe.Invoice) -> Invoice:
         number=said.number,
         next_attempt_at=said.next_payment_attempt,
         links={"hosted_invoice_url": said.hosted_invoice_url, "invoice_pdf": said.invoice_pdf},
+    )
+
+
+def upcoming(said: stripe.Invoice, all_lines: list[stripe.InvoiceLineItem]) -> Upcoming:
+    """A preview begins no sooner than its period has ended."""
+    return Upcoming(
+        currency=said.currency,
+        at=said.period_end,
+        lines=lines(all_lines),
+        subtotal_cents=said.subtotal,
+        discount_cents=sum(each.amount for each in said.total_discount_amounts or []),
+        tax_cents=sum(each.amount for each in said.total_taxes or [] if each.tax_behavior == "exclusive"),
+        total_cents=said.total,
+        starting_balance_cents=said.starting_balance,
+        amount_due_cents=said.amount_due,
+        discounts=_discounts(said.discounts),
     )
 
 

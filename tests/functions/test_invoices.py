@@ -1,0 +1,268 @@
+"""What has been billed, page by page, and what will be: the record and Stripe tell it together."""
+
+import time
+from datetime import datetime
+
+import pytest
+
+from billing import customer_table, records
+from billing.customers import Revision
+from billing.invoices import Invoice
+
+SOON = int(time.time()) + 600
+
+
+def asked(stripe, path, **params):
+    status, answer = stripe.handle("POST", path, params)
+    assert status == 200, answer
+    return answer
+
+
+@pytest.fixture
+def bill(stripe, clock, customer):
+    """Makes an invoice of Ada's at Stripe, at that second. Its id."""
+
+    def make(created):
+        clock.ahead = created + 0.1 - time.time()
+        invoice = asked(stripe, "/v1/invoices", customer=customer)
+        assert invoice["created"] == created
+        return invoice["id"]
+
+    return make
+
+
+def keep(*placed, status="paid"):
+    """Invoices that only our record knows: they are of a Stripe customer that has been deleted."""
+    before = customer_table.find("ada", SOON)
+    kept = (Invoice(id, "cus_gone", None, status, "manual", "usd", created, 1, 1, 1, 0) for id, created in placed)
+    records.commit(before, Revision(before).billing(tuple(kept), SOON))
+
+
+@pytest.fixture
+def customer(api, stripe):
+    """Ada has nothing but her profile. Her id at Stripe."""
+    assert api("PUT", "/customer", {"name": "Ada"}).status == 200
+    return next(iter(stripe.customers))
+
+
+@pytest.fixture
+def walk(api):
+    """The ids of all pages, one list for each; `meanwhile` is done after the first."""
+
+    def pages(limit, meanwhile=lambda: None):
+        found, following = [], ""
+        while following is not None:
+            answer = api("GET", f"/invoices?limit={limit}{following and f'&cursor={following}'}")
+            assert answer.status == 200, answer.json
+            found.append([invoice["id"] for invoice in answer.json["invoices"]])
+            if len(found) == 1:
+                meanwhile()
+            following = answer.json["next"]
+        return found
+
+    return pages
+
+
+@pytest.fixture
+def seven(bill):
+    """Seven invoices, three and two of them of one second; the places they have, the newest first."""
+    placed = [(bill(created), created) for created in (SOON + s for s in (10, 20, 20, 20, 30, 40, 40))]
+    return [id for id, created in sorted(placed, key=lambda one: (one[1], one[0]), reverse=True)]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8, 100])
+def test_every_invoice_is_on_one_page_the_newest_first(walk, seven, limit):
+    pages = walk(limit)
+
+    assert [id for page in pages for id in page] == seven
+    assert [len(page) for page in pages[:-1]] == [limit] * (len(pages) - 1) and 0 < len(pages[-1]) <= limit
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 9, 10, 11])
+def test_what_only_the_record_knows_stands_among_stripes_own(walk, seven, stripe, limit):
+    old = {"in_0": SOON + 20, "in_z": SOON + 20, "in_5": SOON + 50}
+    keep(*old.items())
+    created = {id: stripe.invoices[id]["created"] for id in seven} | old
+
+    told = [id for page in walk(limit) for id in page]
+    assert told == sorted(created, key=lambda id: (created[id], id), reverse=True)
+
+
+def test_what_comes_while_paging_moves_nothing(walk, seven, bill):
+    pages = walk(2, meanwhile=lambda: [bill(SOON + later) for later in (50, 60, 70)])
+
+    assert [id for page in pages for id in page] == seven
+
+
+def test_of_an_invoice_on_record_stripes_word_counts_and_its_links_are_fresh(api, bill, stripe):
+    id = bill(SOON)
+    asked(stripe, f"/v1/invoices/{id}/finalize")
+    keep((id, SOON), ("in_Old", SOON - 5), status="draft")
+    theirs, ours = api("GET", "/invoices").json["invoices"]
+
+    assert (theirs["id"], theirs["status"]) == (id, stripe.invoices[id]["status"])
+    assert theirs["hosted_invoice_url"] and theirs["hosted_invoice_url"] == stripe.invoices[id]["hosted_invoice_url"]
+    assert theirs["invoice_pdf"] == stripe.invoices[id]["invoice_pdf"]
+    assert (ours["id"], ours["hosted_invoice_url"], ours["invoice_pdf"]) == ("in_Old", None, None)
+
+
+def test_without_a_stripe_customer_there_is_what_is_on_record(api, stripe, plans):
+    assert api("GET", "/invoices").json == {"invoices": [], "next": None}
+    assert not [call for call in stripe.calls if "/v1/invoices" in call.path]
+
+
+def test_a_page_has_twenty_unless_said(api, bill):
+    for _ in range(21):
+        bill(SOON)
+
+    answer = api("GET", "/invoices").json
+    assert (len(answer["invoices"]), len(api("GET", f"/invoices?cursor={answer['next']}").json["invoices"])) == (20, 1)
+
+
+def test_a_cursor_opens_no_one_elses_invoices(api, seven):
+    cursor = api("GET", "/invoices?limit=1").json["next"]
+
+    assert api("GET", f"/invoices?cursor={cursor}", customer="bob").json == {"invoices": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("limit=ten", "limit"),
+        ("limit=-1", "limit"),
+        ("limit=%C2%B2", "limit"),
+        ("cursor=10", "cursor"),
+        ("cursor=in_1", "cursor"),
+        ("cursor=10.cus_1", "cursor"),
+        ("cursor=10.in_1%0A", "cursor"),
+        ("cursor=1e9.in_1", "cursor"),
+        (f"cursor={'9' * 13}.in_1", "cursor"),
+        (f"cursor=1.in_{'x' * 300}", "cursor"),
+        ("page=2", "page"),
+    ],
+)
+def test_what_no_page_can_be_of_is_refused_by_its_name(api, customer, query, field):
+    answer = api("GET", f"/invoices?{query}")
+
+    assert (answer.status, answer.json["fields"][0]["field"]) == (400, field)
+
+
+@pytest.mark.parametrize("path", ["/invoices", "/invoices/upcoming"])
+def test_nothing_is_told_while_stripe_does_not_answer(api, subscribed, stripe, path):
+    stripe.fault("unreachable", times=2)
+    answer = api("GET", path)
+
+    assert (answer.status, answer.json["code"], answer.headers["retry-after"]) == (503, "unavailable", "5")
+
+
+def promote(stripe, **coupon):
+    made = asked(stripe, "/v1/coupons", duration="forever", **coupon)
+    asked(stripe, "/v1/promotion_codes", promotion={"type": "coupon", "coupon": made["id"]}, code="HALF")
+
+
+def as_it_is(api, stripe, subscribed): ...
+
+
+def credited(api, stripe, subscribed):
+    assert api("PUT", "/subscription/seats", {"quantity": 2}).json["billed"] == "next_invoice"
+
+
+def discounted(api, stripe, subscribed):
+    promote(stripe, percent_off="50")
+    assert api("PUT", "/subscription/discount", {"promotion_code": "HALF"}).status == 200
+
+
+def in_credit(api, stripe, subscribed):
+    customer = stripe.subscriptions[subscribed["id"]]["customer"]
+    asked(stripe, f"/v1/customers/{customer}/balance_transactions", amount="-2500", currency="usd")
+
+
+def to_be_fewer(api, stripe, subscribed):
+    answer = api("PUT", "/subscription/seats", {"quantity": 2, "effective": "period_end"})
+    assert answer.json["scheduled_change"]["seats"] == 2
+
+
+def to_be_another_plan(api, stripe, subscribed):
+    answer = api("PUT", "/subscription/plan", {"plan_slug": "pro", "effective": "period_end"})
+    assert answer.json["scheduled_change"]["plan"] == "pro"
+
+
+@pytest.mark.parametrize("stands", [as_it_is, credited, discounted, in_credit, to_be_fewer, to_be_another_plan])
+def test_the_next_invoice_is_what_it_was_said_to_be(api, subscribed, stripe, clock, stands):
+    stands(api, stripe, subscribed)
+    coming = api("GET", "/invoices/upcoming").json
+    known = set(stripe.invoices)
+    clock.pass_by(days=32)
+    stripe.tick()
+    (renewal,) = [stripe.invoices[id] for id in stripe.invoices if id not in known]
+
+    assert coming["at"] == subscribed["current_period_end"]
+    assert datetime.fromisoformat(coming["at"]).timestamp() == renewal["period_end"]
+    told = ("currency", "subtotal_cents", "total_cents", "starting_balance_cents", "amount_due_cents")
+    assert [coming[name] for name in told] == [renewal[name.removesuffix("_cents")] for name in told]
+    assert sorted(line["amount_cents"] for line in coming["lines"]) == sorted(
+        line["amount"] for line in renewal["lines"]["data"]
+    )
+
+
+def test_its_lines_add_up_and_its_discounts_are_named(api, subscribed, stripe):
+    discounted(api, stripe, subscribed)
+    credited(api, stripe, subscribed)
+    coming = api("GET", "/invoices/upcoming").json
+
+    lines = coming["lines"]
+    assert sum(line["amount_cents"] for line in lines) == coming["subtotal_cents"]
+    assert sum(line["discount_cents"] for line in lines) == coming["discount_cents"] == 1500
+    assert coming["subtotal_cents"] - coming["discount_cents"] + coming["tax_cents"] == coming["total_cents"]
+    assert coming["discounts"] == [
+        {
+            "promotion_code": "HALF",
+            "percent_off": "50.0",
+            "amount_off_cents": None,
+            "duration": "forever",
+            "ends_at": None,
+        }
+    ]
+
+
+def test_to_look_ahead_changes_nothing(api, subscribed, stripe):
+    before = (dict(stripe.invoices), customer_table.find("ada", 0))
+    api("GET", "/invoices/upcoming")
+
+    assert (dict(stripe.invoices), customer_table.find("ada", 0)) == before
+
+
+def test_without_a_subscription_there_is_no_next_invoice(api, plans, subscribed):
+    assert api("POST", "/subscription/cancel", {"immediately": True}).status == 200
+
+    for customer in ("ada", "bob"):
+        answer = api("GET", "/invoices/upcoming", customer=customer)
+        assert (answer.status, answer.json["code"]) == (404, "not_found")
+
+
+def test_of_what_is_going_to_end_nothing_more_is_billed(api, subscribed):
+    assert api("POST", "/subscription/cancel", {}).status == 200
+
+    answer = api("GET", "/invoices/upcoming")
+    assert (answer.status, answer.json["code"]) == (422, "nothing_upcoming")
+
+
+def test_of_what_is_going_to_end_what_waits_is_billed(api, subscribed, stripe):
+    credited(api, stripe, subscribed)
+    waits = sum(item["amount"] for item in stripe.invoice_items.values())
+    assert api("POST", "/subscription/cancel", {}).status == 200
+
+    answer = api("GET", "/invoices/upcoming")
+    assert (answer.status, answer.json["total_cents"], answer.json["amount_due_cents"]) == (200, waits, 0)
+
+
+def test_an_invoice_that_falls_into_a_pause_is_said_to(api, subscribed, clock):
+    told = [api("GET", "/invoices/upcoming").json["collection_paused"]]
+    ends = datetime.fromisoformat(subscribed["current_period_end"])
+    for resumes_at in (ends.replace(year=ends.year + 1).isoformat(), None, ends.isoformat()):
+        assert api("POST", "/subscription/pause", {"resumes_at": resumes_at}).status == 200
+        told.append(api("GET", "/invoices/upcoming").json["collection_paused"])
+
+    assert told == [False, True, True, False]  # what ends in time does not touch it
