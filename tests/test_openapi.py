@@ -394,6 +394,10 @@ def test_a_customers_life_is_answered_as_it_is_told(told, stripe):
     for asked in ("/entitlements", "/entitlements/reports", "/entitlements/max_seats", "/entitlements/none"):
         told("GET", asked)
 
+    back = "https://app.example.com/back"
+    told("POST", "/checkout", {"plan_slug": "team", "success_url": back, "cancel_url": back}, customer="kim")
+    told("POST", "/checkout", {"plan_slug": "team", "success_url": back, "cancel_url": "https://x.com"}, customer="kim")
+    told("POST", "/portal", {"return_url": back})
     told("GET", "/plans/team/versions/1/subscriptions")
     told("POST", "/subscription/cancel", {"immediately": True, "unused_time": "refund"})
     told("DELETE", "/plans/pro")
