@@ -215,8 +215,15 @@ def grows(tale: Tale) -> None:
 
 
 def upgrades(tale: Tale) -> None:
-    """She upgrades to Pro. What is left of Team is credited."""
-    told = _changed(tale, "plan", {"plan_slug": "pro"}, {"plan": "pro", "seats": 8})
+    """She asks what Pro would cost, and upgrades at that price. What is left of Team is credited."""
+    see = {"effective": "now", "net_cents": ..., "due_now_cents": ..., "next_invoice_cents": 10_000 + 5 * 1500}
+    quote = tale.ask("Ada", "POST", "/subscription/quote", {"plan_slug": "pro"}, see=see)
+    choice = {"plan_slug": "pro", "quote_id": quote["quote_id"]}
+    told = _changed(tale, "plan", choice, {"plan": "pro", "seats": 8})
+    net = told["proration"]["net_cents"]
+    tale.true("the invoice is what was quoted", net == quote["net_cents"] == quote["due_now_cents"], net)
+    again = {"": 409, "code": "quote_used"}
+    tale.ask("Ada", "PUT", "/subscription/plan", choice | {"quantity": 9}, see=again, said="the same quote again")
     for line in told["proration"]["lines"]:
         say(f"{'':19}  {line['amount_cents']:>7}  {dim(line['description'])}")
     tale.ask("Ada", "GET", "/entitlements/sso", see={"allowed": True, "reason": "in_plan"})
@@ -239,12 +246,21 @@ def _changed(tale: Tale, what: str, body: dict, becomes: dict) -> Any:
     return told
 
 
+def plans_ahead(tale: Tale) -> None:
+    """From next month on fewer seats will do: less takes effect when what is paid for is over."""
+    to_come = {"scheduled_change.plan": "pro", "scheduled_change.seats": 4, "scheduled_change.effective_at": ...}
+    tale.ask("Ada", "PUT", "/subscription/seats", {"quantity": 4}, see={"seats": 8} | to_come)
+    total = 10_000 + 1 * 1500
+    tale.ask("Ada", "GET", "/invoices/upcoming", see={"at": ..., "total_cents": total})
+
+
 def renews(tale: Tale) -> None:
     """A month passes, and Stripe renews."""
     end = _end(tale)
     tale.until(end + 2 * HOUR, "her month is over; the invoice was a draft for an hour")
-    tale.hear("/subscription", see={"status": "active", "current_period_start": _stamp(end), "current_period_end": ...})
-    total = 10_000 + 5 * 1500
+    see = {"status": "active", "seats": 4, "scheduled_change": None, "current_period_start": _stamp(end)}
+    tale.hear("/subscription", see=see)
+    total = 10_000 + 1 * 1500
     see = {"reason": "subscription_cycle", "status": "paid", "total_cents": total, "amount_paid_cents": total}
     tale.hear("/invoices", of=_invoice("subscription_cycle", total), see=see)
 
@@ -261,13 +277,46 @@ def fails(tale: Tale) -> None:
 def pays(tale: Tale) -> None:
     """She pays with another card."""
     tale.pay_with("pm_card_mastercard")
-    owed = _invoice("subscription_cycle", 10_000 + 5 * 1500, "open")
+    owed = _invoice("subscription_cycle", 10_000 + 1 * 1500, "open")
     invoice = tale.hear("/invoices", of=owed, see={"status": "open", "amount_due_cents": ..., "attempt_count": 1})
     tale.stripe.invoices.pay(invoice["id"])
     tale.at_stripe("she pays the open invoice")
     tale.hear("/subscription", see={"status": "active", "access": True, "access_reason": "active"})
     paid = {"status": "paid", "amount_paid_cents": invoice["amount_due_cents"]}
     tale.hear("/invoices", of=lambda all: _first(all, id=invoice["id"]), see=paid)
+
+
+def pauses(tale: Tale) -> None:
+    """She pauses: no money is taken, and the plan says there is no access. And goes on."""
+    see = {"status": "active", "collection_paused": True, "access": False, "access_reason": "paused"}
+    tale.ask("Ada", "POST", "/subscription/pause", see=see)
+    tale.ask("Ada", "GET", "/entitlements/sso", see={"allowed": False})
+    tale.ask("Ada", "POST", "/subscription/resume", see={"collection_paused": False, "access": True})
+
+
+def is_offered(tale: Tale) -> None:
+    """She is about to leave, and is offered half the price. It is off her next invoice."""
+    coupon = tale.stripe.coupons.create({"percent_off": 50, "duration": "forever"})
+    code = f"STAY{token_hex(3)}".upper()
+    tale.stripe.promotion_codes.create({"promotion": {"type": "coupon", "coupon": coupon.id}, "code": code})
+    tale.at_stripe("a promotion code is made")
+    see = {"discounts.*.promotion_code": [code], "discounts.*.duration": ["forever"]}
+    tale.ask("Ada", "PUT", "/subscription/discount", {"promotion_code": code}, see=see)
+    tale.ask("Ada", "GET", "/invoices/upcoming", see={"total_cents": (10_000 + 1 * 1500) // 2})
+
+
+def looks_at_pages(tale: Tale) -> None:
+    """Stripe's own pages: the portal for her card, and for Bob a page to subscribe on."""
+    home = "https://localhost/billing"
+    portal = tale.ask("Ada", "POST", "/portal", {"return_url": home}, see={}, said="return_url")
+    tale.true("there is a page for her, whose address is written nowhere", bool(portal["url"]))
+    away = {"": 422, "code": "return_url_refused"}
+    tale.ask("Ada", "POST", "/portal", {"return_url": "https://evil.example"}, see=away)
+    order = {"plan_slug": "team", "quantity": 3, "success_url": home, "cancel_url": home}
+    page = f"/customers/bob-{ADA}/checkout"
+    opened = tale.ask("backend", "POST", page, order, see={"expires_at": ...}, said="plan_slug team …")
+    again = tale.ask("backend", "POST", page, order, see={}, said="the same again")
+    tale.true("it is the same page", opened["url"] == again["url"] and bool(again["url"]))
 
 
 def cancels(tale: Tale) -> None:
@@ -284,7 +333,8 @@ def ends(tale: Tale) -> None:
     tale.ask("Ada", "GET", "/subscription", see={"": 404, "code": "not_found"})
 
 
-STEPS = (on_sale, signs_up, subscribes, uses, may, grows, upgrades, renews, fails, pays, cancels, ends)
+STEPS = (on_sale, signs_up, subscribes, uses, may, grows, upgrades, plans_ahead, renews, fails, pays, pauses)
+STEPS += (is_offered, looks_at_pages, cancels, ends)
 
 
 def warm(tale: Tale) -> None:
@@ -295,7 +345,14 @@ def warm(tale: Tale) -> None:
     customer = ("/subscription", "/invoices", "/usage", "/entitlements", "/entitlements/-")
     routes = [("POST", "/usage"), ("PUT", "/plans/-"), ("POST", "/webhooks/stripe"), ("PUT", "/customer")]
     routes += [("POST", "/subscription"), ("PUT", "/subscription/seats"), ("PUT", "/subscription/plan")]
-    routes += [("POST", "/subscription/cancel"), *(("GET", path) for path in customer)]
+    routes += [
+        ("POST", "/subscription/quote"),
+        ("PUT", "/subscription/discount"),
+        ("POST", "/checkout"),
+        ("POST", "/portal"),
+    ]
+    routes += [("POST", "/subscription/cancel"), ("POST", "/subscription/pause"), ("GET", "/invoices/upcoming")]
+    routes += [("GET", path) for path in customer]
     headers = {"authorization": f"Bearer {tale.tokens['all']}"}
 
     def knock(route: tuple[str, str]) -> None:
