@@ -23,6 +23,7 @@ PATIENCE_S = 30
 TEAM = {"name": "Team", "billing_interval": "month", "currency": "usd", "base_price_cents": 2000}
 TEAM |= {"price_per_seat_cents": 1000, "included_seats": 1, "max_seats": 50, "features": ["reports"]}
 TEAM |= {"limits": {"max_api_calls": 1000}, "metrics": {"api_calls": {}}}
+TEAM |= {"downgrades": "now"}
 PRO = TEAM | {"name": "Pro", "base_price_cents": 10_000, "features": ["reports", "sso"]}
 PRO |= {"limits": {"max_api_calls": 5000}}
 
