@@ -123,7 +123,7 @@ def test_a_yearly_quote_is_stale_when_something_else_waits_by_then(api, subscrib
     ask(stripe, "POST", "/v1/invoiceitems", customer=theirs, subscription=subscribed["id"], currency="usd", amount="700")
     answer = api("PUT", "/subscription/plan", {"plan_slug": "year", "quote_id": quoted["quote_id"]})
 
-    assert (answer.status, total_given(stripe)) == (409, 0) or total_given(stripe) == 0, answer.json
+    assert (answer.status, total_given(stripe)) == (409, 0), answer.json["plan"]
 
 
 def test_what_a_month_left_of_a_year_has_paid_is_given_back(api, plans, stripe, clock, cancel):
@@ -149,11 +149,15 @@ def test_what_of_a_year_was_paid_by_the_month_before_is_given_back(api, subscrib
     assert abs(given["refunded_cents"] + given["credited_cents"] - paid) < 10
 
 
-def test_what_is_charged_at_a_cancellation_for_time_that_is_not_used_is_given_back(api, subscribed, stripe, cancel):
+def test_what_is_charged_at_a_cancellation_for_time_that_is_not_used_is_given_back(
+    api, subscribed, stripe, clock, cancel
+):
     for quantity in range(6, 14):
         api("PUT", "/subscription/seats", {"quantity": quantity})
     assert api("PUT", "/subscription/seats", {"quantity": 40}).json["billed"] == "next_invoice"
     given = cancel("refund").json["given_back"]
+    clock.pass_by(hours=3)
+    stripe.tick()
 
     paid = sum(each["amount_paid"] for each in stripe.invoices.values())
     kept = paid - given["refunded_cents"] - given["credited_cents"]
@@ -229,16 +233,14 @@ def test_a_cancellation_that_died_is_reckoned_again_after_the_renewal(
     die_at("before delete")
     with pytest.raises(Death):
         cancel("refund")
-    clock.pass_by(hours=21) if False else clock.pass_by(hours=22)
+    clock.pass_by(hours=20)
     stripe.tick()
-    clock.pass_by(hours=0.9)
+    clock.pass_by(hours=2)
     stripe.tick()
     renewal = [each for each in stripe.invoices.values() if each["billing_reason"] == "subscription_cycle"]
     answer = cancel("refund").json
-    assert renewal and answer["status"] == "canceled"
-    paid = sum(each["amount_paid"] for each in renewal)
-    if paid:
-        assert answer["given_back"]["refunded_cents"] > 5000, answer["given_back"]
+    assert [each["amount_paid"] for each in renewal] == [6000]
+    assert answer["given_back"]["refunded_cents"] > 5000, answer["given_back"]
 
 
 def test_a_renewal_that_is_still_a_draft_is_not_charged_after_a_cancellation(api, subscribed, stripe, clock, cancel):

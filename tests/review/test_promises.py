@@ -105,11 +105,11 @@ def test_what_was_to_come_at_a_renewal_is_not_late_because_a_payment_never_came(
     api, subscribed, fewer, stripe, clock
 ):
     item = stripe.subscriptions[subscribed["id"]]["items"]["data"][0]
-    clock.pass_by(seconds=item["current_period_end"] - clock.now() - 3600)
+    clock.pass_by(seconds=item["current_period_end"] - clock.now() - 6 * 3600)
     pays_with(stripe, subscribed["id"], "pm_card_chargeCustomerFail")
-    assert api("PUT", "/subscription/seats", {"quantity": 8}).json["pending_change"]
+    assert api("PUT", "/subscription/seats", {"quantity": 40}).json["pending_change"]
     pays_with(stripe, subscribed["id"], "pm_card_visa")
-    clock.pass_by(hours=3)
+    clock.pass_by(hours=8)
     stripe.tick()
     clock.pass_by(hours=3)
     stripe.tick()
