@@ -120,7 +120,9 @@ def test_a_yearly_quote_is_stale_when_something_else_waits_by_then(api, subscrib
     clock.pass_by(days=10)
     quoted = api("POST", "/subscription/quote", {"plan_slug": "year"}).json
     theirs = stripe.subscriptions[subscribed["id"]]["customer"]
-    ask(stripe, "POST", "/v1/invoiceitems", customer=theirs, subscription=subscribed["id"], currency="usd", amount="700")
+    ask(
+        stripe, "POST", "/v1/invoiceitems", customer=theirs, subscription=subscribed["id"], currency="usd", amount="700"
+    )
     answer = api("PUT", "/subscription/plan", {"plan_slug": "year", "quote_id": quoted["quote_id"]})
 
     assert (answer.status, total_given(stripe)) == (409, 0), answer.json["plan"]
@@ -183,9 +185,7 @@ def test_a_credit_note_that_is_refused_stops_no_other(api, subscribed, stripe, c
     total = stripe.invoices[newest]["total"]
     moments.once(
         "after delete",
-        lambda: ask(
-            stripe, "POST", "/v1/credit_notes", invoice=newest, amount=str(total), refund_amount=str(total)
-        ),
+        lambda: ask(stripe, "POST", "/v1/credit_notes", invoice=newest, amount=str(total), refund_amount=str(total)),
     )
     given = cancel("refund").json["given_back"]
 
@@ -226,9 +226,7 @@ def test_a_credit_of_the_operators_that_is_not_of_the_subscription_is_not_given_
     assert given["credited_cents"] - sum(waiting(stripe)) == 500, (given, waiting(stripe))
 
 
-def test_a_cancellation_that_died_is_reckoned_again_after_the_renewal(
-    api, subscribed, stripe, clock, cancel, die_at
-):
+def test_a_cancellation_that_died_is_reckoned_again_after_the_renewal(api, subscribed, stripe, clock, cancel, die_at):
     clock.pass_by(days=29, hours=22)
     die_at("before delete")
     with pytest.raises(Death):
@@ -269,6 +267,7 @@ def test_what_waits_to_be_credited_is_not_lost_at_the_end_of_the_period(api, sub
     hear(stripe, subscribed["id"], clock)
 
     assert stripe.subscriptions[subscribed["id"]]["status"] == "canceled"
+    print([(each["total"], each["status"]) for each in stripe.invoices.values()], waiting(stripe))
     assert -balance(stripe, subscribed["id"]) + total_given(stripe) == owed
 
 

@@ -86,9 +86,7 @@ def test_the_next_invoice_of_a_quote_for_later_is_the_next_invoice(api, subscrib
     assert renewal["total"] == quoted["next_invoice_cents"]
 
 
-def test_a_quote_that_is_too_old_is_not_used_by_whoever_takes_over_a_dead_hold(
-    api, subscribed, stripe, clock, moments
-):
+def test_a_quote_that_is_too_old_is_not_used_by_whoever_takes_over_a_dead_hold(api, subscribed, stripe, clock, moments):
     quoted = api("POST", "/subscription/quote", {"quantity": 8}).json
     wish = ("PUT", "/subscription/seats", {"quantity": 8, "quote_id": quoted["quote_id"]})
 
@@ -144,20 +142,6 @@ def test_two_callers_of_one_quote_at_once_are_charged_once(api, subscribed, stri
     assert (others[0].status, answer.status, updates) == (200, 409, [3000]), (answer.json, again.json)
 
 
-def test_a_late_event_during_a_resume_of_what_stripe_has_paused_settles_nothing(api, subscribed, stripe, clock, moments):
-    ask(stripe, "POST", f"/v1/subscriptions/{subscribed['id']}/pause", type="subscription")
-    hear(stripe, subscribed["id"], clock)
-    seen = api("GET", "/subscription").json
-    assert seen["status"] == "paused"
-    pays_with(stripe, subscribed["id"], "pm_card_chargeCustomerFail")
-    answer = api("POST", "/subscription/resume")
-    assert answer.status in (200, 402), answer.json
-    pays_with(stripe, subscribed["id"], "pm_card_visa")
-    again = api("POST", "/subscription/resume")
-    assert (again.status, again.json["status"]) == (200, "active"), again.json
-    assert customer_table.find("ada", 0).pending is None
-
-
 def test_two_cancellations_at_once_give_back_once(api, subscribed, stripe, clock, moments):
     clock.pass_by(days=10)
     wish = ("POST", "/subscription/cancel", {"immediately": True, "unused_time": "refund"})
@@ -169,15 +153,62 @@ def test_two_cancellations_at_once_give_back_once(api, subscribed, stripe, clock
     assert len(stripe.credit_notes) == 1
 
 
-def test_deaths_while_a_quote_waits_for_its_payment_and_another_is_asked_for(api, subscribed, stripe, clock):
-    pays_with(stripe, subscribed["id"], "pm_card_chargeCustomerFail")
+@pytest.mark.parametrize("immediately", [False, None], ids=["at its end", "by the portal"])
+def test_a_change_of_what_is_going_to_end_is_quoted(api, subscribed, stripe, immediately):
+    """The change itself is made: a quote of it is no 404."""
+    if immediately is None:
+        end = stripe.subscriptions[subscribed["id"]]["items"]["data"][0]["current_period_end"]
+        ask(stripe, "POST", f"/v1/subscriptions/{subscribed['id']}", cancel_at=str(end - 86_400))
+    else:
+        assert api("POST", "/subscription/cancel", {}).status == 200
+    answer = api("POST", "/subscription/quote", {"quantity": 8})
+
+    assert answer.status == 200, answer.json
+
+
+def test_a_quote_is_not_used_up_by_stripes_failure(api, subscribed, stripe):
+    """Each 503 has said that the same wish may safely be sent again."""
     quoted = api("POST", "/subscription/quote", {"quantity": 8}).json
     wish = ("PUT", "/subscription/seats", {"quantity": 8, "quote_id": quoted["quote_id"]})
-    assert api(*wish).json["pending_change"]
-    assert api("DELETE", "/subscription/change").status == 200
-    used = api(*wish)
-    assert (used.status, used.json["code"]) == (409, "quote_used")
+    stripe.fault("failed", method="POST", path=f"/v1/subscriptions/{subscribed['id']}$", times=1)
+    answers = [api(*wish).status for _ in range(3)]
+
+    assert answers[-1] == 200, answers
+
+
+def test_what_is_to_come_is_not_of_what_has_been_cancelled(api, subscribed, stripe):
+    api("PUT", "/subscription/seats", {"quantity": 3} | LATER)
+    answer = api("POST", "/subscription/cancel", {"immediately": True}).json
+
+    assert (answer["status"], answer["scheduled_change"]) == ("canceled", None)
+
+
+def test_who_waits_to_pay_and_wishes_for_what_there_is_is_charged_nothing(api, subscribed, stripe):
+    """Eight seats wait for their payment; it is to be five after all, as now."""
+    pays_with(stripe, subscribed["id"], "pm_card_chargeCustomerFail")
+    assert api("PUT", "/subscription/seats", {"quantity": 8}).json["pending_change"]
     pays_with(stripe, subscribed["id"], "pm_card_visa")
-    fresh = api("POST", "/subscription/quote", {"quantity": 8}).json
-    assert fresh["net_cents"] in (2999, 3000)
-    clock.pass_by(seconds=PATIENCE)
+    answer = api("PUT", "/subscription/seats", {"quantity": 5}).json
+    print([(each["total"], each["status"]) for each in stripe.invoices.values()], stripe.invoice_items)
+
+    assert answer["seats"] == 5 and answer["pending_change"] is None
+    assert (answer["proration"]["net_cents"], sum(each["amount_paid"] for each in stripe.invoices.values())) == (
+        0,
+        6000,
+    ), answer
+
+
+def test_a_coupon_that_is_used_once_takes_off_once(api, subscribed, stripe, clock):
+    """A coupon for the next invoice is in the charge of a change already, and again on the renewal."""
+    clock.pass_by(days=10)
+    coupon = ask(stripe, "POST", "/v1/coupons", duration="once", percent_off="100")
+    ask(stripe, "POST", "/v1/promotion_codes", promotion={"type": "coupon", "coupon": coupon["id"]}, code="ONCE")
+    api("PUT", "/subscription/discount", {"promotion_code": "ONCE"})
+    answer = api("PUT", "/subscription/seats", {"quantity": 6})
+    waits = sum(each["amount"] for each in stripe.invoice_items.values() if each["invoice"] is None)
+    for _ in range(3):
+        clock.pass_by(days=8)
+        stripe.tick()
+    renewal = [each for each in stripe.invoices.values() if each["billing_reason"] == "subscription_cycle"]
+
+    assert waits >= 0 or renewal[-1]["total"] - waits >= 7000, (waits, renewal[-1]["total"], answer.json["proration"])

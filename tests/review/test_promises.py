@@ -101,9 +101,7 @@ def test_what_was_to_come_is_put_back_though_someone_dies_while_putting_it_back(
     assert [len(each["phases"]) for each in attached(stripe)] == [2]
 
 
-def test_what_was_to_come_at_a_renewal_is_not_late_because_a_payment_never_came(
-    api, subscribed, fewer, stripe, clock
-):
+def test_what_was_to_come_at_a_renewal_is_not_late_because_a_payment_never_came(api, subscribed, fewer, stripe, clock):
     item = stripe.subscriptions[subscribed["id"]]["items"]["data"][0]
     clock.pass_by(seconds=item["current_period_end"] - clock.now() - 6 * 3600)
     pays_with(stripe, subscribed["id"], "pm_card_chargeCustomerFail")
@@ -133,9 +131,7 @@ def test_a_refund_that_failed_at_stripe_once_is_made_by_a_retry(api, subscribed,
     assert len(stripe.credit_notes) == 1
 
 
-def test_a_customer_is_not_locked_out_because_putting_back_failed_at_stripe_once(
-    api, subscribed, fewer, stripe, clock
-):
+def test_a_customer_is_not_locked_out_because_putting_back_failed_at_stripe_once(api, subscribed, fewer, stripe, clock):
     stripe.fault("card_declined", method="POST", path=f"/v1/subscriptions/{subscribed['id']}$", times=1)
     stripe.fault("failed", method="POST", path="/v1/subscription_schedules$", times=1)
     answers = [api("PUT", "/subscription/seats", {"quantity": 8}).status]
@@ -173,7 +169,12 @@ def test_the_same_order_with_a_code_used_up_by_it_is_answered(api, plans, stripe
 
 
 def test_of_a_code_of_many_customers_each_uses_its_own(api, subscribed, stripe):
-    assert api("POST", "/subscription", {"plan_slug": "team"} | {"payment_method": "pm_card_mastercard"}, customer="bob").status == 200
+    assert (
+        api(
+            "POST", "/subscription", {"plan_slug": "team"} | {"payment_method": "pm_card_mastercard"}, customer="bob"
+        ).status
+        == 200
+    )
     coupon = ask(stripe, "POST", "/v1/coupons", duration="forever", percent_off="50")
     for customer in [each for each in stripe.customers]:
         said = {"promotion": {"type": "coupon", "coupon": coupon["id"]}, "code": "MINE", "customer": customer}
@@ -214,9 +215,7 @@ def test_a_change_paid_while_it_is_withdrawn_is_not_withdrawn(api, subscribed, s
     assert answer.status != 200, answer.json
 
 
-def test_a_change_that_has_come_while_it_is_withdrawn_is_not_withdrawn(
-    api, subscribed, fewer, stripe, clock, moments
-):
+def test_a_change_that_has_come_while_it_is_withdrawn_is_not_withdrawn(api, subscribed, fewer, stripe, clock, moments):
     def come():
         clock.pass_by(days=32)
         stripe.tick()
@@ -245,11 +244,21 @@ def test_a_change_that_died_is_made_by_the_same_wish_after_the_renewal(api, subs
 def test_an_unknown_price_is_refused_with_a_code(api, subscribed, stripe):
     product = ask(stripe, "POST", "/v1/products", name="Other")
     price = ask(
-        stripe, "POST", "/v1/prices", product=product["id"], currency="usd", unit_amount="700",
+        stripe,
+        "POST",
+        "/v1/prices",
+        product=product["id"],
+        currency="usd",
+        unit_amount="700",
         recurring={"interval": "month"},
     )
     item = stripe.subscriptions[subscribed["id"]]["items"]["data"][0]["id"]
-    ask(stripe, "POST", f"/v1/subscriptions/{subscribed['id']}", items=[{"id": item, "price": price["id"], "quantity": "5"}])
+    ask(
+        stripe,
+        "POST",
+        f"/v1/subscriptions/{subscribed['id']}",
+        items=[{"id": item, "price": price["id"], "quantity": "5"}],
+    )
     for call in (
         ("PUT", "/subscription/seats", {"quantity": 8}),
         ("POST", "/subscription/quote", {"quantity": 8}),
@@ -261,3 +270,14 @@ def test_an_unknown_price_is_refused_with_a_code(api, subscribed, stripe):
     ):
         answer = api(*call)
         assert answer.status == 200 or answer.json["code"], call
+
+
+def test_a_change_for_later_that_came_to_nothing_leaves_no_schedule(api, subscribed, stripe, clock, moments):
+    at_call(stripe, moments, "POST", "/v1/subscription_schedules", die)  # made, and not yet given its phases
+    with pytest.raises(Death):
+        api("PUT", "/subscription/seats", {"quantity": 3} | LATER)
+    clock.pass_by(seconds=PATIENCE)
+    assert api("PUT", "/customer", {"name": "Ada"}).status == 200
+    assert customer_table.find("ada", 0).pending is None
+
+    assert attached(stripe) == [], "whoever has the dashboard or the portal can change nothing now"
