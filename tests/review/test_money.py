@@ -267,7 +267,6 @@ def test_what_waits_to_be_credited_is_not_lost_at_the_end_of_the_period(api, sub
     hear(stripe, subscribed["id"], clock)
 
     assert stripe.subscriptions[subscribed["id"]]["status"] == "canceled"
-    print([(each["total"], each["status"]) for each in stripe.invoices.values()], waiting(stripe))
     assert -balance(stripe, subscribed["id"]) + total_given(stripe) == owed
 
 

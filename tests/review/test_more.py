@@ -3,7 +3,6 @@
 import pytest
 
 from billing import customer_table, sync
-from billing.holds import PATIENCE
 from billing.webhooks import WebhookEvent
 
 LATER = {"effective": "period_end"}
@@ -189,7 +188,6 @@ def test_who_waits_to_pay_and_wishes_for_what_there_is_is_charged_nothing(api, s
     assert api("PUT", "/subscription/seats", {"quantity": 8}).json["pending_change"]
     pays_with(stripe, subscribed["id"], "pm_card_visa")
     answer = api("PUT", "/subscription/seats", {"quantity": 5}).json
-    print([(each["total"], each["status"]) for each in stripe.invoices.values()], stripe.invoice_items)
 
     assert answer["seats"] == 5 and answer["pending_change"] is None
     assert (answer["proration"]["net_cents"], sum(each["amount_paid"] for each in stripe.invoices.values())) == (
