@@ -1,0 +1,312 @@
+"""Findings: money given back too little, too much, or twice."""
+
+import pytest
+
+from billing import customer_table, sync
+from billing.holds import PATIENCE
+from billing.webhooks import WebhookEvent
+
+YEAR = {"name": "Year", "billing_interval": "year", "currency": "usd", "base_price_cents": 20_000}
+YEAR |= {"price_per_seat_cents": 10_000, "max_seats": 50, "downgrades": "now"}
+CARD = {"payment_method": "pm_card_visa"}
+
+
+class Death(BaseException):
+    """No handler of ours may catch it."""
+
+
+def ask(stripe, method, path, **params):
+    status, answer = stripe.handle(method, path, params)
+    assert status == 200, answer
+    return answer
+
+
+def hear(stripe, subscription, clock, id="evt_1", type="customer.subscription.updated"):
+    theirs = stripe.subscriptions[subscription]
+    sync.refresh(
+        [WebhookEvent(id, type, 0, theirs["id"], theirs["customer"], theirs["id"], False, None)], int(clock.now())
+    )
+
+
+def balance(stripe, subscription):
+    return stripe.customers[stripe.subscriptions[subscription]["customer"]]["balance"]
+
+
+def total_given(stripe):
+    return sum(each["total"] for each in stripe.credit_notes.values())
+
+
+def waiting(stripe):
+    return [each["amount"] for each in stripe.invoice_items.values() if each["invoice"] is None]
+
+
+@pytest.fixture
+def cancel(api):
+    def now(unused_time=None, **request):
+        said = {"unused_time": unused_time} if unused_time else {}
+        return api("POST", "/subscription/cancel", {"immediately": True} | said, **request)
+
+    return now
+
+
+@pytest.fixture
+def die_at(moments):
+    """Dies at the nth such moment."""
+
+    def arm(moment, nth=1):
+        heard = []
+
+        def die(now):
+            if now == moment:
+                heard.append(now)
+                if len(heard) == nth:
+                    moments.remove(die)
+                    raise Death
+
+        moments.append(die)
+
+    return arm
+
+
+def after_the_update(stripe, moments):
+    """Dies once Stripe has taken an update of a subscription."""
+
+    def die(now):
+        last = stripe.calls[-1] if stripe.calls else None
+        if now == "after post" and last and last.path.startswith("/v1/subscriptions/sub_"):
+            moments.remove(die)
+            raise Death
+
+    moments.append(die)
+
+
+@pytest.mark.parametrize("quantity", [8, 2], ids=["up", "down"])
+def test_a_quoted_change_recovered_after_the_renewal_gives_nothing_away(
+    api, subscribed, stripe, clock, moments, quantity
+):
+    clock.pass_by(days=10)
+    quoted = api("POST", "/subscription/quote", {"quantity": quantity}).json
+    after_the_update(stripe, moments)
+    with pytest.raises(Death):
+        api("PUT", "/subscription/seats", {"quantity": quantity, "quote_id": quoted["quote_id"]})
+    hear(stripe, subscribed["id"], clock)  # the echo of the change: the hold is still young
+    clock.pass_by(days=22)
+    stripe.tick()
+    hear(stripe, subscribed["id"], clock, "evt_2")
+
+    assert customer_table.find("ada", 0).pending is None
+    assert (total_given(stripe), waiting(stripe)) == (0, [])
+
+
+def test_another_charge_of_the_operators_is_not_credited_by_a_quote(api, subscribed, stripe, clock, moments):
+    """An invoice item made in Stripe's dashboard between the quoted change and its comparison."""
+    clock.pass_by(days=10)
+    quoted = api("POST", "/subscription/quote", {"quantity": 2}).json
+    theirs = stripe.subscriptions[subscribed["id"]]["customer"]
+
+    def bill(now):
+        last = stripe.calls[-1] if stripe.calls else None
+        if now == "after post" and last and last.path.startswith("/v1/subscriptions/sub_"):
+            moments.remove(bill)
+            ask(stripe, "POST", "/v1/invoiceitems", customer=theirs, currency="usd", amount="700")
+
+    moments.append(bill)
+    assert api("PUT", "/subscription/seats", {"quantity": 2, "quote_id": quoted["quote_id"]}).status == 200
+    assert sum(waiting(stripe)) == quoted["net_cents"] + 700
+
+
+def test_a_yearly_quote_is_stale_when_something_else_waits_by_then(api, subscribed, stripe, clock):
+    assert api("PUT", "/plans/year", YEAR).status == 200
+    clock.pass_by(days=10)
+    quoted = api("POST", "/subscription/quote", {"plan_slug": "year"}).json
+    theirs = stripe.subscriptions[subscribed["id"]]["customer"]
+    ask(
+        stripe, "POST", "/v1/invoiceitems", customer=theirs, subscription=subscribed["id"], currency="usd", amount="700"
+    )
+    answer = api("PUT", "/subscription/plan", {"plan_slug": "year", "quote_id": quoted["quote_id"]})
+
+    assert (answer.status, total_given(stripe)) == (409, 0), answer.json["plan"]
+
+
+def test_what_a_month_left_of_a_year_has_paid_is_given_back(api, plans, stripe, clock, cancel):
+    """Yearly to monthly now, then cancelled: all of the year has been paid, and a day of it was used."""
+    assert api("PUT", "/plans/year", YEAR).status == 200
+    mine = api("POST", "/subscription", {"plan_slug": "year", "quantity": 5} | CARD).json
+    clock.pass_by(days=1)
+    assert api("PUT", "/subscription/plan", {"plan_slug": "team", "effective": "now"}).json["plan"] == "team"
+    answer = cancel("credit").json
+
+    used = 60_000 / 365
+    assert abs(-balance(stripe, mine["id"]) - (60_000 - used)) < 100, answer["given_back"]
+
+
+def test_what_of_a_year_was_paid_by_the_month_before_is_given_back(api, subscribed, stripe, clock, cancel):
+    """Monthly to yearly now, then cancelled at once: 6000 and the year's net were paid, a second was used."""
+    assert api("PUT", "/plans/year", YEAR).status == 200
+    clock.pass_by(seconds=5)
+    api("PUT", "/subscription/plan", {"plan_slug": "year", "effective": "now"})
+    paid = sum(each["amount_paid"] for each in stripe.invoices.values())
+    given = cancel("refund").json["given_back"]
+
+    assert abs(given["refunded_cents"] + given["credited_cents"] - paid) < 10
+
+
+def test_what_is_charged_at_a_cancellation_for_time_that_is_not_used_is_given_back(
+    api, subscribed, stripe, clock, cancel
+):
+    for quantity in range(6, 14):
+        api("PUT", "/subscription/seats", {"quantity": quantity})
+    assert api("PUT", "/subscription/seats", {"quantity": 40}).json["billed"] == "next_invoice"
+    given = cancel("refund").json["given_back"]
+    clock.pass_by(hours=3)
+    stripe.tick()
+
+    paid = sum(each["amount_paid"] for each in stripe.invoices.values())
+    kept = paid - given["refunded_cents"] - given["credited_cents"]
+    assert kept < 100, f"{kept} kept of {paid} for a few seconds"
+
+
+def test_the_tax_of_what_waits_to_be_credited_is_given_back_too(api, plans, stripe, clock, cancel, monkeypatch):
+    monkeypatch.setenv("STRIPE_TAX", "true")
+    object.__setattr__(stripe._account.settings, "tax_percent", 20)
+    api("PUT", "/customer", {"address": {"country": "DE"}})
+    api("POST", "/subscription", {"plan_slug": "team", "quantity": 5} | CARD)
+    clock.pass_by(days=10)
+    down = api("PUT", "/subscription/seats", {"quantity": 2}).json["proration"]
+    given = cancel("none").json["given_back"]
+
+    assert given["credited_cents"] == -down["total_cents"] > -down["net_cents"]
+
+
+def test_a_credit_note_that_is_refused_stops_no_other(api, subscribed, stripe, clock, moments, cancel):
+    clock.pass_by(days=1)
+    api("PUT", "/subscription/seats", {"quantity": 8})
+    newest = stripe.subscriptions[subscribed["id"]]["latest_invoice"]
+    total = stripe.invoices[newest]["total"]
+    moments.once(
+        "after delete",
+        lambda: ask(stripe, "POST", "/v1/credit_notes", invoice=newest, amount=str(total), refund_amount=str(total)),
+    )
+    given = cancel("refund").json["given_back"]
+
+    assert total_given(stripe) >= given["refunded_cents"] - 5, (total_given(stripe), given)
+
+
+def test_an_invoice_that_was_less_before_it_was_paid_is_given_back_as_far_as_it_was_paid(
+    api, plans, stripe, clock, cancel
+):
+    mine = api("POST", "/subscription", {"plan_slug": "team", "quantity": 5}).json
+    invoice = stripe.subscriptions[mine["id"]]["latest_invoice"]
+    theirs = stripe.subscriptions[mine["id"]]["customer"]
+    ask(stripe, "POST", "/v1/credit_notes", invoice=invoice, amount="1000")
+    card = ask(stripe, "POST", "/v1/payment_methods/pm_card_visa/attach", customer=theirs)
+    ask(stripe, "POST", f"/v1/invoices/{invoice}/pay", payment_method=card["id"])
+    assert stripe.invoices[invoice]["amount_paid"] == 5000
+    given = cancel("refund").json["given_back"]
+
+    assert (given["refunded_cents"], sum(each["amount"] for each in stripe.refunds.values())) == (5000, 5000)
+
+
+def test_what_was_paid_out_of_band_is_given_back_as_credit_and_not_promised_as_a_refund(api, plans, stripe, cancel):
+    mine = api("POST", "/subscription", {"plan_slug": "team", "quantity": 5}).json
+    invoice = stripe.subscriptions[mine["id"]]["latest_invoice"]
+    ask(stripe, "POST", f"/v1/invoices/{invoice}/pay", paid_out_of_band="true")
+    given = cancel("refund").json["given_back"]
+
+    refunded = sum(each["amount"] for each in stripe.refunds.values())
+    assert (given["refunded_cents"], given["credited_cents"]) == (refunded, -balance(stripe, mine["id"]))
+    assert given["refunded_cents"] + given["credited_cents"] > 5990
+
+
+def test_a_credit_of_the_operators_that_is_not_of_the_subscription_is_not_given_twice(api, subscribed, stripe, cancel):
+    theirs = stripe.subscriptions[subscribed["id"]]["customer"]
+    ask(stripe, "POST", "/v1/invoiceitems", customer=theirs, currency="usd", amount="-500")
+    given = cancel("none").json["given_back"]
+
+    assert given["credited_cents"] - sum(waiting(stripe)) == 500, (given, waiting(stripe))
+
+
+def test_a_cancellation_that_died_is_reckoned_again_after_the_renewal(api, subscribed, stripe, clock, cancel, die_at):
+    clock.pass_by(days=29, hours=22)
+    die_at("before delete")
+    with pytest.raises(Death):
+        cancel("refund")
+    clock.pass_by(hours=20)
+    stripe.tick()
+    clock.pass_by(hours=2)
+    stripe.tick()
+    renewal = [each for each in stripe.invoices.values() if each["billing_reason"] == "subscription_cycle"]
+    answer = cancel("refund").json
+    assert [each["amount_paid"] for each in renewal] == [6000]
+    assert answer["given_back"]["refunded_cents"] > 5000, answer["given_back"]
+
+
+def test_a_renewal_that_is_still_a_draft_is_not_charged_after_a_cancellation(api, subscribed, stripe, clock, cancel):
+    item = stripe.subscriptions[subscribed["id"]]["items"]["data"][0]
+    clock.pass_by(seconds=item["current_period_end"] - clock.now() + 600)
+    stripe.tick()
+    draft = [each for each in stripe.invoices.values() if each["status"] == "draft"]
+    assert draft
+    given = cancel("refund").json["given_back"]
+    clock.pass_by(hours=3)
+    stripe.tick()
+    renewal = [each for each in stripe.invoices.values() if each["billing_reason"] == "subscription_cycle"]
+    charged = sum(each["amount_paid"] for each in renewal)
+
+    assert charged - given["refunded_cents"] - given["credited_cents"] < 100, (renewal[0]["status"], given)
+
+
+def test_what_waits_to_be_credited_is_not_lost_at_the_end_of_the_period(api, subscribed, stripe, clock):
+    clock.pass_by(days=10)
+    down = api("PUT", "/subscription/seats", {"quantity": 2}).json
+    owed = -down["proration"]["net_cents"]
+    assert api("POST", "/subscription/cancel", {}).json["cancel_at_period_end"]
+    for _ in range(4):
+        clock.pass_by(days=8)
+        stripe.tick()
+    hear(stripe, subscribed["id"], clock)
+
+    assert stripe.subscriptions[subscribed["id"]]["status"] == "canceled"
+    assert -balance(stripe, subscribed["id"]) + total_given(stripe) == owed
+
+
+def test_a_pause_makes_no_upgrade_free(api, subscribed, stripe, clock):
+    """Its invoice is void, and what was never paid is credited when it is taken back."""
+    clock.pass_by(days=1)
+    api("POST", "/subscription/pause", {})
+    up = api("PUT", "/subscription/seats", {"quantity": 40})
+    paid = sum(each["amount_paid"] for each in stripe.invoices.values())
+    api("POST", "/subscription/resume")
+    down = api("PUT", "/subscription/seats", {"quantity": 5})
+    credit = -sum(waiting(stripe)) - balance(stripe, subscribed["id"])
+
+    assert credit <= paid - 6000, (up.json.get("billed"), up.json.get("pending_change"), down.json, credit, paid)
+
+
+def test_a_period_that_was_void_is_not_credited(api, subscribed, stripe, clock):
+    api("POST", "/subscription/pause", {})
+    for _ in range(4):
+        clock.pass_by(days=8, hours=2)
+        stripe.tick()
+    renewal = [each for each in stripe.invoices.values() if each["billing_reason"] == "subscription_cycle"]
+    assert [each["status"] for each in renewal] == ["void"]
+    api("POST", "/subscription/resume")
+    answer = api("PUT", "/subscription/seats", {"quantity": 1})
+
+    assert sum(waiting(stripe)) >= 0, answer.json.get("proration", answer.json)
+
+
+def test_a_key_of_a_caller_who_took_over_a_dead_hold_is_taken(api, subscribed, stripe, clock, die_at):
+    more, fewer = {"quantity": 8}, {"quantity": 5}
+    stripe.calls.clear()
+    die_at("before post", 2)  # the first one is the preview
+    with pytest.raises(Death):
+        api("PUT", "/subscription/seats", more)
+    assert customer_table.find("ada", 0).pending
+    clock.pass_by(seconds=PATIENCE)
+    first = api("PUT", "/subscription/seats", more, key="mine")
+    api("PUT", "/subscription/seats", fewer)
+    again = api("PUT", "/subscription/seats", more, key="mine")
+
+    charged = [each["total"] for each in stripe.invoices.values() if each["billing_reason"] == "subscription_update"]
+    assert (first.status, len(charged), again.json) == (200, 1, first.json)
