@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from billing import changes, gateway, plan_table, registration, return_urls, trials
 from billing.api import Request, endpoint
-from billing.checkouts import GOOD_FOR
 from billing.customers import Customer
 from billing.discounts import CODE
 from billing.holds import Draft, Wish
@@ -45,7 +44,7 @@ def handler(request: Request, order: Order) -> dict:
         theirs, plan = registration.theirs(ours, request.at), plan_table.priced(wish.terms["price"])
         trial = trials.first(ours, plan, None, theirs).granted  # of the card that is given there, the webhook tells
         steps = ours.checkout_steps(plan, wish, mark, trial, gateway.taxed(), request.at)
-        return Draft(steps, good_for=GOOD_FOR)
+        return Draft(steps)
 
     def stands(ours: Customer) -> dict:
         assert ours.checkout is not None

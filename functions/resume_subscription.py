@@ -1,6 +1,6 @@
 """POST /subscription/resume: go on after all, whether it was going to be cancelled or is paused."""
 
-from billing import changes
+from billing import changes, gateway
 from billing.api import Request, endpoint
 from billing.customers import Customer
 from billing.holds import Draft, Wish
@@ -13,6 +13,8 @@ def handler(request: Request) -> dict:
 
     def draft(ours: Customer, wish: Wish, mark: str) -> Draft:
         subscription = ours.live()
-        return Draft(subscription.resume_steps(mark), follow=subscription.put_back(mark))
+        anew = subscription.theirs.collection_paused and gateway.unpaid(subscription.theirs)
+        steps = subscription.resume_steps(mark, anew)
+        return Draft(steps, follow=subscription.put_back(mark), restore=subscription.put_back())
 
     return changes.carry_out(request, decide, draft)

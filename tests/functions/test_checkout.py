@@ -3,8 +3,8 @@
 import pytest
 
 from billing import customer_table, dynamodb
-from billing.checkouts import GOOD_FOR, LIFE
-from billing.holds import PATIENCE
+from billing.checkouts import LIFE
+from billing.holds import GOOD_FOR, PATIENCE
 from billing.periods import rfc3339
 
 PAGE = {"success_url": "https://app.example.com/done?session={CHECKOUT_SESSION_ID}"}

@@ -20,6 +20,7 @@ def selling(api, plans):
 
 
 def after(clock, **span):
+    """As we tell times."""
     moment = datetime.fromtimestamp(int(clock.now()), UTC) + timedelta(**span)
     return moment.isoformat().replace("+00:00", "Z")
 
@@ -31,17 +32,59 @@ def renewals(stripe):
 def test_a_pause_takes_no_money_and_is_resumed(api, subscribed, stripe, clock):
     paused = api("POST", "/subscription/pause", {})
     assert (paused.status, paused.json["collection_paused"], paused.json["status"]) == (200, True, "active")
-    clock.pass_by(days=32)
-    stripe.tick()
-    resumed = api("POST", "/subscription/resume")
+    clock.pass_by(days=3)
+    resumed = api("POST", "/subscription/resume").json
 
-    assert (resumed.json["collection_paused"], resumed.json["access"]) == (False, True)
-    assert renewals(stripe) == ["void"]
-    clock.pass_by(days=31)
+    assert (resumed["collection_paused"], resumed["access"]) == (False, True)
+    assert resumed["current_period_end"] == subscribed["current_period_end"]
+    clock.pass_by(days=29)
     stripe.tick()
     clock.pass_by(hours=2)
     stripe.tick()
-    assert renewals(stripe) == ["void", "paid"]
+    assert renewals(stripe) == ["paid"]
+
+
+def test_one_that_is_resumed_in_a_period_that_was_void_begins_a_new_one_and_pays_it(api, subscribed, stripe, clock):
+    api("POST", "/subscription/pause", {})
+    clock.pass_by(days=35)
+    stripe.tick()
+    resumed = api("POST", "/subscription/resume").json
+
+    assert (renewals(stripe), resumed["collection_paused"], resumed["access"]) == (["void"], False, True)
+    assert resumed["current_period_start"] == after(clock)
+    assert [each["total"] for each in stripe.invoices.values() if each["status"] == "paid"] == [6000, 6000]
+
+
+def test_if_that_is_declined_it_stays_paused(api, subscribed, stripe, clock):
+    api("POST", "/subscription/pause", {})
+    clock.pass_by(days=35)
+    stripe.tick()
+    theirs = stripe.subscriptions[subscribed["id"]]["customer"]
+    _, card = stripe.handle("POST", "/v1/payment_methods/pm_card_chargeCustomerFail/attach", {"customer": theirs})
+    stripe.handle("POST", f"/v1/subscriptions/{subscribed['id']}", {"default_payment_method": card["id"]})
+    declined = api("POST", "/subscription/resume")
+
+    assert (declined.status, declined.json["code"]) == (402, "payment_declined")
+    assert api("GET", "/subscription").json["collection_paused"] is True
+    assert [each["total"] for each in stripe.invoices.values() if each["status"] == "paid"] == [6000]
+
+
+def test_in_a_period_that_nobody_has_paid_for_more_begins_a_new_one_and_less_gives_nothing_back(
+    api, subscribed, stripe, clock
+):
+    until = after(clock, days=35)
+    api("POST", "/subscription/pause", {"resumes_at": until})
+    clock.pass_by(days=36)
+    stripe.tick()
+    less = api("PUT", "/subscription/seats", {"quantity": 2}).json
+    assert (less["seats"], less["billed"], less["proration"]["net_cents"]) == (2, None, 0)
+    assert not stripe.invoice_items
+    quoted = api("POST", "/subscription/quote", {"quantity": 8}).json
+    more = api("PUT", "/subscription/seats", {"quantity": 8, "quote_id": quoted["quote_id"]}).json
+
+    assert (more["seats"], more["billed"], more["current_period_start"]) == (8, "now", after(clock))
+    assert more["proration"]["net_cents"] == quoted["total_cents"] == 9000
+    assert [each["total"] for each in stripe.invoices.values() if each["status"] == "paid"] == [6000, 9000]
 
 
 @pytest.mark.parametrize("access", [True, False])

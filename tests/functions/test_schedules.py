@@ -198,6 +198,23 @@ def test_it_is_put_back_if_the_change_that_puts_it_aside_is_never_paid(api, subs
     assert (seen["seats"], seen["scheduled_change"]) == (5, fewer["scheduled_change"])
 
 
+def test_what_is_put_back_after_its_time_comes_at_the_next_end_and_the_operator_is_told(
+    api, subscribed, fewer, stripe, clock, caplog
+):
+    item = stripe.subscriptions[subscribed["id"]]["items"]["data"][0]
+    clock.pass_by(seconds=item["current_period_end"] - clock.now() - 6 * 3600)
+    pays_with(stripe, subscribed["id"], "pm_card_chargeCustomerFail")
+    assert api("PUT", "/subscription/seats", {"quantity": 40}).json["pending_change"]
+    pays_with(stripe, subscribed["id"], "pm_card_visa")
+    clock.pass_by(hours=8)
+    stripe.tick()
+    hear(stripe, subscribed["id"], clock)
+
+    seen = api("GET", "/subscription").json
+    assert (seen["scheduled_change"]["seats"], "scheduled_change_late" in caplog.text) == (3, True)
+    assert seen["scheduled_change"]["effective_at"] == seen["current_period_end"]
+
+
 def test_it_is_not_put_back_if_the_change_is_paid_later(api, subscribed, fewer, stripe, clock):
     pays_with(stripe, subscribed["id"], "pm_card_chargeCustomerFail")
     assert api("PUT", "/subscription/seats", {"quantity": 8}).json["pending_change"]

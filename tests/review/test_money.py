@@ -283,19 +283,6 @@ def test_a_pause_makes_no_upgrade_free(api, subscribed, stripe, clock):
     assert credit <= paid - 6000, (up.json.get("billed"), up.json.get("pending_change"), down.json, credit, paid)
 
 
-def test_a_period_that_was_void_is_not_credited(api, subscribed, stripe, clock):
-    api("POST", "/subscription/pause", {})
-    for _ in range(4):
-        clock.pass_by(days=8, hours=2)
-        stripe.tick()
-    renewal = [each for each in stripe.invoices.values() if each["billing_reason"] == "subscription_cycle"]
-    assert [each["status"] for each in renewal] == ["void"]
-    api("POST", "/subscription/resume")
-    answer = api("PUT", "/subscription/seats", {"quantity": 1})
-
-    assert sum(waiting(stripe)) >= 0, answer.json.get("proration", answer.json)
-
-
 def test_a_key_of_a_caller_who_took_over_a_dead_hold_is_taken(api, subscribed, stripe, clock, die_at):
     more, fewer = {"quantity": 8}, {"quantity": 5}
     stripe.calls.clear()

@@ -101,22 +101,6 @@ def test_what_was_to_come_is_put_back_though_someone_dies_while_putting_it_back(
     assert [len(each["phases"]) for each in attached(stripe)] == [2]
 
 
-def test_what_was_to_come_at_a_renewal_is_not_late_because_a_payment_never_came(api, subscribed, fewer, stripe, clock):
-    item = stripe.subscriptions[subscribed["id"]]["items"]["data"][0]
-    clock.pass_by(seconds=item["current_period_end"] - clock.now() - 6 * 3600)
-    pays_with(stripe, subscribed["id"], "pm_card_chargeCustomerFail")
-    assert api("PUT", "/subscription/seats", {"quantity": 40}).json["pending_change"]
-    pays_with(stripe, subscribed["id"], "pm_card_visa")
-    clock.pass_by(hours=8)
-    stripe.tick()
-    clock.pass_by(hours=3)
-    stripe.tick()
-    hear(stripe, subscribed["id"], clock)
-    renewal = [each for each in stripe.invoices.values() if each["billing_reason"] == "subscription_cycle"]
-
-    assert [each["total"] for each in renewal] == [4000]
-
-
 @pytest.mark.parametrize("kind", ["failed", "failed_after"])
 def test_a_refund_that_failed_at_stripe_once_is_made_by_a_retry(api, subscribed, stripe, clock, kind):
     clock.pass_by(days=10)

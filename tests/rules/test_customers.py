@@ -4,7 +4,7 @@ import pytest
 
 from billing.customers import Customer
 from billing.errors import AlreadySubscribed, ChangeInFlight
-from billing.holds import EXPIRY, PATIENCE, Change, Draft, Step, Wish, digest
+from billing.holds import GOOD_FOR, PATIENCE, Change, Draft, Step, Wish, digest
 from billing.plans import Plan
 from billing.subscriptions import taken_up
 from billing.theirs import Theirs
@@ -47,7 +47,7 @@ def test_a_hold_turns_others_away_until_it_is_released_and_the_next_is_a_new_att
 
     assert (next_one.pending.id, next_one.pending.attempt, next_one.attempt) == ("d", 1, 1)
     assert HELD.overdue(START + PATIENCE) and not HELD.overdue(START + PATIENCE - 1)
-    assert not HELD.pending.expired(START + EXPIRY - 1)
+    assert HELD.pending.expired(START + GOOD_FOR) and not HELD.pending.expired(START + GOOD_FOR - 1)
 
 
 def test_a_released_hold_comes_back_under_new_keys():

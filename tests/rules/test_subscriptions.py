@@ -68,9 +68,8 @@ def test_what_waits_for_its_payment_is_no_new_wish_and_what_it_replaces_is_one()
     waiting = replace(ADA, theirs=replace(FIVE, awaited=Awaited("c", "price_team", 8, "in_1", END)))
 
     assert waiting.change(TEAM, TEAM, 8, None) is None
-    assert waiting.change(TEAM, TEAM, 5, None) == Wish(
-        "change", {"price": "price_team", "quantity": 5, "effective": "now"}
-    )
+    assert waiting.change(TEAM, TEAM, 5, None) == Wish("withdraw", {"invoice": "in_1"})
+    assert waiting.change(TEAM, TEAM, 9, None).action == "change"
     assert [step.call for step in waiting.change_steps("d", {}, True)] == ["void_invoice", "update_subscription"]
 
 
@@ -110,8 +109,8 @@ def test_what_the_portal_has_scheduled_is_cancelling_too_and_resumed_in_its_own_
     by_us = replace(ADA, theirs=replace(FIVE, cancel_at_period_end=True))
 
     assert by_portal.public(TEAM, START)["cancel_at_period_end"] and by_portal.cancel(False, "none") is None
-    assert by_portal.resume_steps("c")[-1].params == {"cancel_at": "", "metadata": {"change_id": "c"}}
-    assert by_us.resume_steps("c")[-1].params == {"cancel_at_period_end": False, "metadata": {"change_id": "c"}}
+    assert by_portal.resume_steps("c", False)[-1].params == {"cancel_at": "", "metadata": {"change_id": "c"}}
+    assert by_us.resume_steps("c", False)[-1].params == {"cancel_at_period_end": False, "metadata": {"change_id": "c"}}
 
 
 def test_eight_invoices_a_minute_and_fifteen_a_day_are_the_most():

@@ -7,6 +7,7 @@ from billing.api import Request, logger
 from billing.checkouts import Session
 from billing.customers import Customer, Profile, Revision
 from billing.errors import (
+    BillingError,
     ChangeInFlight,
     Conflict,
     Failed,
@@ -52,16 +53,16 @@ def carry_out(
             ours = recover(ours, at)
             if held and not ours.pending:
                 continue  # it is settled, or gone: whoever asked for it is told so
-            wish = decide(ours)
-            if held and held.wish == wish:
-                revision = ours.take(at)
+            wish = _decided(ours, decide, at)
+            if held and held.wish == wish and held.basis == ours.basis():
+                revision = ours.take(at, named, request.fingerprint)
             elif held:
                 give_way(ours, held, at)
                 continue
             elif wish:
                 id = named or digest(ours.id, ours.created_at, ours.version, wish)
                 mark = digest(id, ours.created_at, ours.version)
-                revision = ours.hold(_change(id, mark, request, wish, draft(ours, wish, mark)), at)
+                revision = ours.hold(_change(id, mark, request, wish, draft(ours, wish, mark), ours.basis()), at)
             else:
                 return _true_already(ours, request, stands)
             records.commit(ours, revision)
@@ -69,6 +70,16 @@ def carry_out(
         except Stale:
             continue
     raise Stale("the customer keeps moving")
+
+
+def _decided(ours: Customer, decide: Callable[[Customer], Wish | None], at: int) -> Wish | None:
+    """A wish that is refused lets no dead hold stand."""
+    try:
+        return decide(ours)
+    except BillingError:
+        if ours.pending:
+            give_way(ours, ours.pending, at)
+        raise
 
 
 def caught_up(request: Request) -> Customer:
@@ -96,8 +107,7 @@ def recover(ours: Customer, at: int) -> Customer:
     held = ours.pending
     said = steps.look(held) if held else None
     if held and said and held.draft.follow:
-        steps.follow(held)
-        said = steps.look(held)
+        said = _followed(ours, held, said, at)
     if held and not said and held.expired(at):
         ours = give_way(ours, held, at)
     found = said is not None
@@ -111,7 +121,7 @@ def recover(ours: Customer, at: int) -> Customer:
         return recover(after, at)  # another one may live beside it
     lost = after.subscription.lost() if after.subscription and not after.pending else None
     if lost:
-        steps.restore(lost)
+        _insist(steps.restore, after, lost, at)
         restored = after.restored(at)
         records.commit(after, restored)
         return recover(restored.customer, at)
@@ -120,8 +130,17 @@ def recover(ours: Customer, at: int) -> Customer:
 
 def give_way(ours: Customer, held: Change, at: int) -> Customer:
     """A hold of which nothing has come: what it had put aside is put back, and it is released."""
-    steps.restore(held)
+    _insist(steps.restore, ours, held, at)
     return records.update(ours, lambda current: current.release(held, at), at)
+
+
+def _insist(act: Callable[[Change], None], ours: Customer, change: Change, at: int) -> None:
+    """What follows a change, or restores what stood before it, is tried until it is done: each time under new keys."""
+    try:
+        act(change)
+    except Failed:
+        records.update(ours, lambda current: current.doubt(change, at), at)
+        raise
 
 
 def _closed(ours: Customer, at: int) -> Customer:
@@ -192,7 +211,7 @@ def _apply(ours: Customer, change: Change, at: int) -> Said:
     except (PaymentDeclined, Rejected, NotFound, Conflict, Failed) as failure:
         said = steps.look(change)  # it may have happened all the same
         if said:
-            return _followed(change, said)
+            return _followed(ours, change, said, at)
         if isinstance(failure, Failed) and not isinstance(failure, KeySpent) and not change.failures:
             records.update(ours, lambda current: current.doubt(change, at), at)
         else:
@@ -201,13 +220,14 @@ def _apply(ours: Customer, change: Change, at: int) -> Said:
     said = steps.look(change)
     if not said:
         raise Unavailable("Stripe took the change and does not show it yet")
-    return _followed(change, said)
+    return _followed(ours, change, said, at)
 
 
-def _followed(change: Change, said: Said) -> Said:
+def _followed(ours: Customer, change: Change, said: Said, at: int) -> Said:
+    """What Stripe says when all that follows a change is done."""
     if not change.draft.follow:
         return said
-    steps.follow(change)
+    _insist(steps.follow, ours, change, at)
     return steps.look(change) or said
 
 
@@ -267,7 +287,7 @@ def _payable(answer: dict, ours: Customer | None = None) -> dict:
     return answer | {"payment": {"client_secret": secret}} if secret else answer
 
 
-def _change(id: str, mark: str, request: Request, wish: Wish, draft: Draft) -> Change:
+def _change(id: str, mark: str, request: Request, wish: Wish, draft: Draft, basis: str) -> Change:
     return Change(
         id=id,
         mark=mark,
@@ -276,6 +296,7 @@ def _change(id: str, mark: str, request: Request, wish: Wish, draft: Draft) -> C
         draft=draft,
         held_at=request.at,
         sent_at=request.at,
+        basis=basis,
     )
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from billing.holds import Step
+from billing.holds import GOOD_FOR, Step
 from billing.periods import rfc3339
 
-LIFE = 3600  # seconds that a page is open
 SHORTEST = 1800  # Stripe opens none for less (docs: Checkout Sessions, expires_at)
-GOOD_FOR = LIFE - SHORTEST  # seconds in which an opening that was held may still be sent
+LIFE = SHORTEST + GOOD_FOR  # seconds that a page is open; its end is fixed at the hold
 
 
 @dataclass(frozen=True, slots=True)

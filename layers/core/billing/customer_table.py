@@ -77,13 +77,16 @@ def writes(revision: Revision) -> list[dict]:
         written.append(_item(f"stripe#{revision.names}", "customer", {"customer": customer.id}))
     for subscription in revision.aside:
         written.append(_item(pk, f"subscription#{subscription.theirs.id}", asdict(_kept(subscription))))
-    if settled := revision.settled:
+    for settled in filter(None, (revision.settled, *revision.answers)):
         answer = {"fingerprint": settled.fingerprint, "answer": settled.answer, "expires": at + DAY}
         written.append(_item(pk, f"change#{settled.id}", answer))
     if revision.uses:
         unused = "attribute_exists(pk) AND used = :no"
         key = _quoted(customer.id, revision.uses)
         written.append(dynamodb.update(TABLE, key, "SET used = :yes", unused, yes=True, no=False))
+    if revision.frees:
+        key = _quoted(customer.id, revision.frees)
+        written.append(dynamodb.update(TABLE, key, "SET used = :no", "attribute_exists(pk)", no=False))
     if revision.claims:
         free = "attribute_not_exists(pk) OR customer = :me"
         item = {"pk": f"card#{revision.claims}", "sk": "trial", "customer": customer.id}

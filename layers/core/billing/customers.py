@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from billing.checkouts import LIFE, Checkout, Session
 from billing.errors import AlreadySubscribed, ChangeInFlight, NotFound
-from billing.holds import Change, Settled, Step, Wish, digest
+from billing.holds import EXPIRY, Change, Settled, Step, Wish, digest
 from billing.invoices import Invoice
 from billing.plans import Plan
 from billing.subscriptions import Subscription, taken_up
@@ -182,13 +182,21 @@ class Customer:
         held = self._revise(at, pending=replace(change, attempt=self.attempt), subscription=subscription)
         return replace(held, uses=change.draft.quote, claims=change.draft.claim)
 
-    def take(self, at: int) -> Revision:
-        """An overdue hold is sent again, by someone who is alive: to the others it is young once more."""
-        return self._revise(at, pending=self.pending and replace(self.pending, sent_at=at))
+    def take(self, at: int, id: str | None = None, fingerprint: str = "") -> Revision:
+        """
+        An overdue hold is sent again, by someone who is alive: to the others it is young once more. Who asks for it
+        under another key is told under that one, too.
+        """
+        assert self.pending is not None
+        also = [{"id": id, "fingerprint": fingerprint}] if id and id != self.pending.id else []
+        return self._revise(at, pending=replace(self.pending, sent_at=at, also=[*self.pending.also, *also]))
 
     def release(self, change: Change, at: int) -> Revision:
-        """Nothing has come of it."""
-        return self._revise(at, pending=None, attempt=self.attempt + 1) if self.holds(change) else Revision(self)
+        """Nothing has come of it. Its quote is not used up; one so old that it may be gone is left alone."""
+        if not self.holds(change):
+            return Revision(self)
+        frees = change.draft.quote if at < change.held_at + EXPIRY else None
+        return replace(self._revise(at, pending=None, attempt=self.attempt + 1), frees=frees)
 
     def restored(self, at: int) -> Revision:
         """What a change that was never paid had put aside is to come again."""
@@ -196,9 +204,12 @@ class Customer:
 
     def doubt(self, change: Change, at: int) -> Revision:
         """Stripe failed and shows no trace. The second time it is repeating itself."""
-        if not self.holds(change):
-            return Revision(self)
-        return self._revise(at, pending=replace(change, failures=change.failures + 1))
+        counted, subscription = replace(change, failures=change.failures + 1), self.subscription
+        if self.holds(change):
+            return self._revise(at, pending=counted)
+        if subscription and subscription.awaiting == change:
+            return self._revise(at, subscription=replace(subscription, awaiting=counted))
+        return Revision(self)
 
     def absorb(
         self,
@@ -228,14 +239,15 @@ class Customer:
         fields: dict = {"subscription": after, "trialed": self.trialed or theirs.trial_ends_at is not None}
         if not before or before.terms() != after.terms():
             fields["terms"] = self.terms + 1
-        if held and (done or not held.draft.follow) and self._shows(theirs, held):
+        if held and (done or (not held.draft.follow and self._shows(theirs, held))):
             waits = theirs.awaited is not None and theirs.awaited.change == held.mark and held.draft.restore
             fields["subscription"] = after = replace(after, awaiting=held if waits else None)
             answer = _answer(held, after.public(plan, at))
             fields["payment_method"] = held.wish.terms.get("payment_method") or self.payment_method
             if held.wish.action == "subscribe":
                 fields["checkout"] = None  # a step of it was to expire the page
-            return self._revise(at, aside=gone, settled=answer, pending=None, **fields)
+            settled = self._revise(at, aside=gone, settled=answer, pending=None, **fields)
+            return replace(settled, answers=tuple(replace(answer, **each) for each in held.also))
         if all(getattr(self, name) == value for name, value in fields.items()):
             return Revision(replace(self, subscription=after))
         return self._revise(at, aside=gone, **fields)
@@ -258,6 +270,10 @@ class Customer:
     def answered(self, change_id: str, fingerprint: str, answer: dict, at: int) -> Revision:
         """Told without a change of its own: the wish was true already, or someone else's was the same."""
         return self._revise(at, settled=Settled(change_id, fingerprint, answer))
+
+    def basis(self) -> str:
+        """What a change is drafted on."""
+        return self.subscription.basis() if self.subscription else ""
 
     def overdue(self, at: int) -> bool:
         """Whether a change is held by someone who is dead."""
@@ -294,9 +310,9 @@ class Customer:
         if main.call == "cancel_subscription":
             return main.target == theirs.id and theirs.ended
         if main.call == "void_invoice":
-            return theirs.awaited is None or theirs.awaited.invoice != main.target
+            return False  # it may have been paid
         if main.call == "release_schedule":
-            return main.target == theirs.id and theirs.schedule is None
+            return main.target == theirs.id and theirs.released(main.params["have"])
         if main.call == "resume_subscription":
             return theirs.shows(held.mark) and (theirs.status != "paused" or theirs.open_invoice is not None)
         return theirs.shows(held.mark)
@@ -315,7 +331,9 @@ class Revision:
     aside: tuple[Subscription, ...] = ()
     settled: Settled | None = None
     invoices: tuple[Invoice, ...] = ()
+    answers: tuple[Settled, ...] = ()  # the same, for others who have asked for it under keys of their own
     uses: str | None = None  # a quote, which is used up
+    frees: str | None = None  # a quote, which is not
     claims: str | None = None  # a card, which has its one trial
 
     def billing(self, invoices: tuple[Invoice, ...], at: int) -> Revision:

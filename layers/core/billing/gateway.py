@@ -23,6 +23,7 @@ from billing.translation import EXPAND
 
 VERSION = "2026-10-28.endive"
 TRIES = 3
+PERIODIC = ("subscription_create", "subscription_cycle")  # reasons of an invoice for a whole period
 PORTAL = {  # plan, seats and pauses are changed here alone: with quotes, limits and holds
     "customer_update": {"enabled": False},
     "invoice_history": {"enabled": True},
@@ -222,6 +223,13 @@ def portal_configuration() -> str:
     found = next((each.id for each in known if each.metadata and each.metadata.to_dict() == says), None)
     params: Any = {"features": PORTAL, "metadata": says}
     return found or ask(client().v1.billing_portal.configurations.create, params, key(f"portal:{says['tollgate']}")).id
+
+
+def unpaid(theirs: Theirs) -> bool:
+    """Whether the period that runs was given up: its invoice is void, for it fell into a pause, or uncollectible."""
+    asked: Any = {"subscription": theirs.id, "limit": 100, "created": {"gte": theirs.current_period_start}}
+    made = [each for each in ask(client().v1.invoices.list, asked).data if each.billing_reason in PERIODIC]
+    return bool(made) and made[0].status in ("void", "uncollectible")
 
 
 def promotion(code: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 LIFE = 25  # seconds: the function's timeout
 PATIENCE = 2 * LIFE  # seconds: whoever sent an older hold's steps is dead, and so is whoever joined in time
+GOOD_FOR = 30 * 60  # seconds in which a hold may be sent: prices and periods move, and so does what it was drafted on
 EXPIRY = 23 * 3600  # seconds: an hour before Stripe may forget an idempotency key
 
 
@@ -41,7 +42,6 @@ class Draft:
     invoices: bool = False  # whether Stripe makes an invoice of it at once
     quote: str | None = None  # the id of the one that it uses up
     claim: str | None = None  # fingerprint of the card that has its one trial by this
-    good_for: int = EXPIRY  # seconds in which its steps may be sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,10 @@ class Change:
     draft: Draft
     held_at: int
     sent_at: int  # when someone last began to send its steps
+    basis: str = ""  # digest of the state that it was drafted on
     attempt: int = 0
     failures: int = 0
+    also: list[dict] = field(default_factory=list)  # {id, fingerprint} of others who asked for it and took it over
 
     @property
     def main(self) -> Step:
@@ -73,11 +75,15 @@ class Change:
         return at >= self.sent_at + PATIENCE
 
     def expired(self, at: int) -> bool:
-        return at >= self.held_at + self.draft.good_for
+        return at >= self.held_at + GOOD_FOR
 
     def key(self, part: str, number: int) -> str:
-        """Stripe's idempotency key of a step: a new attempt is a new key, for Stripe replays a stored 402 or 500."""
-        return f"{self.mark}:{part}{number}:{self.attempt}"
+        """
+        Stripe's idempotency key of a step: a new attempt is a new key, for Stripe replays a stored 402 or 500. So is a
+        new try of what follows or restores, which has looked whether it has been taken.
+        """
+        again = f":{self.failures}" if part else ""
+        return f"{self.mark}:{part}{number}:{self.attempt}{again}"
 
 
 @dataclass(frozen=True, slots=True)

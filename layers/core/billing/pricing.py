@@ -1,11 +1,12 @@
 """What a change costs, by Stripe's own preview: the authority on what it will charge (docs/proration.md)."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 from billing import customer_table, gateway, plan_table
 from billing.api import counted
 from billing.customers import Customer
-from billing.errors import NothingToChange, QuoteStale, QuoteUsed, UnknownQuote
+from billing.errors import NothingToChange, NothingUpcoming, QuoteStale, QuoteUsed, UnknownQuote
 from billing.holds import Draft, Step, Wish, digest
 from billing.plans import Plan
 from billing.proration import Proration, discounted, prorate
@@ -24,7 +25,7 @@ def move(
     """
     held, given = ours.pending, None
     if quote_id:
-        if held and held.draft.quote == quote_id:
+        if held and held.draft.quote == quote_id and _asks(held.wish, plan, quantity, effective):
             return held.wish
         given = customer_table.quote(ours.id, quote_id)
         if not given:
@@ -40,6 +41,12 @@ def move(
     if quoted != wish.terms:
         raise QuoteStale("what was quoted is another change, or of an older version", quote(ours, wish, at))
     return Wish("change", wish.terms | {"quote": given.id})
+
+
+def _asks(wish: Wish, plan: Plan, quantity: int, effective: str | None) -> bool:
+    """Whether it is the same that is asked for."""
+    asked = plan.price, quantity, effective or wish.terms["effective"]
+    return asked == (wish.terms["price"], wish.terms["quantity"], wish.terms["effective"])
 
 
 def quote(ours: Customer, wish: Wish | None, at: int) -> dict:
@@ -64,7 +71,8 @@ def change(ours: Customer, wish: Wish, mark: str, at: int) -> Draft:
     """
     subscription = ours.live()
     if wish.action == "withdraw":
-        return Draft(subscription.release())
+        nothing = Proration(subscription.theirs.currency, at)
+        return replace(subscription.withdraw_draft(), told={"proration": nothing.public(), "billed": None})
     given = customer_table.quote(ours.id, wish.terms["quote"]) if "quote" in wish.terms else None
     fresh = _reckon(ours, wish, given.asked_at if given else at, at)
     if given and not given.holds(fresh, at):
@@ -74,11 +82,11 @@ def change(ours: Customer, wish: Wish, mark: str, at: int) -> Draft:
     if fresh.effective == "period_end":
         plan = plan_table.priced(fresh.price)
         steps = subscription.schedule_steps(mark, plan, fresh.quantity, fresh.resets)
-        return Draft(steps, told=told, quote=used)
+        return Draft(steps, restore=subscription.unschedule(), told=told, quote=used)
     collect = fresh.billed == "now"
     return Draft(
         subscription.change_steps(mark, fresh.repricing, collect),
-        follow=[_honour(given, fresh, ours, mark)] if given else [],
+        follow=[_honour(given, fresh, ours, mark)] if given and fresh.billed else [],
         restore=subscription.put_back(),
         told=told,
         invoices=collect,
@@ -122,6 +130,15 @@ def _reckon(ours: Customer, wish: Wish, instant: int, at: int) -> Reckoning:
     if not trialing:
         _compare(ours, proration, plan, quantity, resets)
     owed = proration.net_cents > 0 and not trialing
+    if proration.credit_cents and gateway.unpaid(theirs):
+        resets = resets or owed
+        repricing = subscription.unprorated(price, quantity, anew=resets)
+        if not resets:
+            nothing = Proration(theirs.currency, proration.effective_at, waiting=proration.waiting)
+            return Reckoning(
+                subscription.basis(), price, quantity, effective, resets, nothing, None, 0, repricing, list(earlier)
+            )
+        proration, due = gateway.preview(theirs, instant, earlier, **repricing)
     collect = resets or (owed and subscription.may_invoice(at))
     return Reckoning(
         subscription.basis(),
@@ -137,12 +154,19 @@ def _reckon(ours: Customer, wish: Wish, instant: int, at: int) -> Reckoning:
     )
 
 
-def _next_invoice(theirs: Theirs, reckoned: Reckoning) -> int:
-    """The total of the next renewal: a whole period after the change, and what waits for it."""
-    if reckoned.billed == "next_invoice" and not theirs.schedule:
-        return gateway.upcoming(theirs, proration_behavior="create_prorations", **reckoned.repricing)
-    period = gateway.recurring(theirs, reckoned.price, reckoned.quantity, reckoned.resets)
-    return period + reckoned.proration.total_cents if reckoned.billed == "next_invoice" else period
+def _next_invoice(theirs: Theirs, reckoned: Reckoning) -> int | None:
+    """The total of the next renewal: a whole period after the change, and what waits for it. None: none is to come."""
+    try:
+        if reckoned.billed == "now":
+            return gateway.recurring(theirs, reckoned.price, reckoned.quantity, reckoned.resets)
+        if theirs.schedule or reckoned.resets:  # a preview of the subscription would show what the schedule brings
+            waits = sum(gateway.waiting(theirs).values()) + reckoned.proration.net_cents
+            return gateway.recurring(theirs, reckoned.price, reckoned.quantity, reckoned.resets) + waits
+        items = [{"id": theirs.item, "price": reckoned.price, "quantity": reckoned.quantity}]
+        now, later = {"proration_behavior": "create_prorations"}, {"proration_behavior": "none", "items": items}
+        return gateway.upcoming(theirs, **reckoned.repricing | now if reckoned.billed else later)
+    except NothingUpcoming:
+        return None
 
 
 def _honour(given: Quote, fresh: Reckoning, ours: Customer, mark: str) -> Step:
@@ -151,7 +175,7 @@ def _honour(given: Quote, fresh: Reckoning, ours: Customer, mark: str) -> Step:
     if fresh.billed == "now":
         params = {"total": quoted.total_cents, "before": theirs.latest_invoice}
         return Step("honour_invoice", theirs.id, params | {"metadata": metadata})
-    params = {"net": quoted.net_cents, "before": fresh.earlier}
+    params = {"net": quoted.net_cents, "at": fresh.proration.effective_at, "before": fresh.earlier}
     return Step("honour_items", theirs.id, params | {"metadata": metadata})
 
 

@@ -32,7 +32,7 @@ class Quote:
     asked_at: int
     valid_until: int
     reckoned: Reckoning
-    next_invoice_cents: int
+    next_invoice_cents: int | None  # None: none is to come
     used: bool = False
 
     def holds(self, fresh: Reckoning, at: int) -> bool:
@@ -40,14 +40,15 @@ class Quote:
         Whether a change may be made as quoted: `fresh` is the same one reckoned again, at the same instant.
 
         Where a new period begins there is no such instant, Stripe reckons the credit when the change is made: then
-        the charges must be the same, and what the credit has lost by then is made good (docs/proration.md). The
-        customer's balance may move, and with it what is due: it is money, not a price.
+        the charges and what waits must be the same, and what the credit has lost by then is made good. The customer's
+        balance may move, and with it what is due: it is money, not a price.
         """
         given = self.reckoned
         if at >= self.valid_until or (given.basis, given.billed) != (fresh.basis, fresh.billed):
             return False
         if given.resets:
-            return given.proration.charge_cents == fresh.proration.charge_cents
+            told, now = given.proration, fresh.proration
+            return (told.charge_cents, told.waiting) == (now.charge_cents, now.waiting)
         return given.proration == fresh.proration
 
     def public(self, plan: str) -> dict:

@@ -6,6 +6,7 @@ looks for itself, so that taking it twice takes it once.
 """
 
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from typing import NamedTuple
 
 from aws_lambda_powertools import Logger
@@ -26,7 +27,8 @@ logger = Logger()
 
 def take(change: Change) -> None:
     """Up to the one that makes the wish true, each under a key of its own: saying it twice makes it once."""
-    _take(change, "", change.draft.steps)
+    for number, step in enumerate(change.draft.steps):
+        _take(change, "", number, step)
 
 
 def follow(change: Change) -> None:
@@ -52,15 +54,15 @@ def look(change: Change) -> Said | None:
 
 
 def _insist(change: Change, part: str, steps: list[Step]) -> None:
-    try:
-        _take(change, part, steps)
-    except (errors.StripeRefused, errors.NotFound, errors.PaymentDeclined) as refused:
-        logger.error("follow_up_refused", change=change.id, action=change.wish.action, reason=str(refused))
-
-
-def _take(change: Change, part: str, steps: list[Step]) -> None:
     for number, step in enumerate(steps):
-        CALLS[step.call].make(step, key(change.key(part, number)))
+        try:
+            _take(change, part, number, step)
+        except (errors.StripeRefused, errors.NotFound, errors.PaymentDeclined) as refused:
+            logger.error("follow_up_refused", change=change.id, call=step.call, reason=str(refused))
+
+
+def _take(change: Change, part: str, number: int, step: Step) -> None:
+    CALLS[step.call].make(step, gateway.key(change.key(part, number)))
 
 
 class Call(NamedTuple):
@@ -168,17 +170,25 @@ def _set_tax_id(step: Step, options: dict) -> None:
 
 
 def _release_schedule(step: Step, options: dict) -> None:
-    """From then on the subscription may be changed. Stale if it has another schedule by now."""
-    schedule = gateway.subscription(step.target).schedule
-    if schedule and schedule.id != step.params["schedule"]:
-        raise errors.Stale("the subscription has another schedule meanwhile")
+    """From then on the subscription may be changed. Stale if what was to come has come, or is something else by now."""
+    theirs = gateway.subscription(step.target)
+    schedule, have = theirs.schedule, step.params["have"]
+    if [theirs.price, theirs.quantity] != have or (schedule and schedule.id != step.params["schedule"]):
+        raise errors.Stale("the schedule is another one meanwhile, or has done its work")
     if schedule:
         ask(client().v1.subscription_schedules.release, schedule.id, {}, options)
 
 
 def _see_released(step: Step, mark: str) -> Theirs | None:
     theirs = gateway.subscription(step.target)
-    return None if theirs.schedule else theirs
+    return theirs if theirs.released(step.params["have"]) else None
+
+
+def _release_blank(step: Step, options: dict) -> None:
+    """A schedule that was made and never told what is to come."""
+    theirs = gateway.subscription(step.target)
+    if theirs.schedule and not theirs.scheduled:
+        ask(client().v1.subscription_schedules.release, theirs.schedule.id, {}, options)
 
 
 def _schedule_change(step: Step, options: dict) -> None:
@@ -202,6 +212,8 @@ def _schedule_change(step: Step, options: dict) -> None:
     coming = {name: value for name, value in now.items() if name in INHERITED} | step.params["phase"]
     named = {item["price"] for item in coming["items"]} | {plan}
     coming["items"] = [*coming["items"], *(item for item in now["items"] if item["price"] not in named)]
+    if late:
+        logger.error("scheduled_change_late", subscription=step.target, seconds=late)
     if "end_date" in coming:
         coming["end_date"] += late
     phases = [now | {"start_date": began, "end_date": ends + late}, coming]
@@ -236,27 +248,35 @@ def _credit_balance(step: Step, options: dict) -> None:
 
 
 def _honour_invoice(step: Step, options: dict) -> None:
-    """An invoice that says more than was quoted: the difference is credited on it, and the operator is told."""
-    said = ask(client().v1.subscriptions.retrieve, step.target, {"expand": ["latest_invoice"]})
-    invoice, metadata = said.latest_invoice, step.params["metadata"]
-    if not invoice or invoice.id == step.params["before"] or invoice.total <= step.params["total"]:
+    """
+    The invoice of a change that says more than was quoted: the difference is credited on it, and the operator is told.
+
+    It is the first of a change since the one that was the latest `before`; a renewal may have come since.
+    """
+    listed = {"subscription": step.target, "limit": 100}
+    newest = ask(client().v1.invoices.list, listed).data
+    since = list(takewhile(lambda each: each.id != step.params["before"], newest))
+    made = [each for each in since if each.billing_reason == "subscription_update"]
+    if not made or made[-1].total <= step.params["total"]:
         return
+    invoice, metadata = made[-1], step.params["metadata"]
     excess = invoice.total - step.params["total"]
     logger.error("quote_exceeded", invoice=invoice.id, quoted=step.params["total"], excess=excess)
     note = {"amount": excess, "metadata": metadata} | ({"credit_amount": excess} if invoice.status == "paid" else {})
-    _credit_note(Step("credit_note", invoice.id, note), key(f"{metadata['change_id']}:fix"))
+    _credit_note(Step("credit_note", invoice.id, note), options)
 
 
 def _honour_items(step: Step, options: dict) -> None:
-    """The same for what waits for the next invoice."""
+    """The same for the lines of a change that wait for the next invoice, or are on it by now: by their instant."""
     theirs, metadata = gateway.subscription(step.target), step.params["metadata"]
-    added = {id: amount for id, amount in gateway.waiting(theirs).items() if id not in step.params["before"]}
-    excess = sum(added.values()) - step.params["net"]
-    if excess <= 0:
+    items = ask(client().v1.invoice_items.list, {"customer": theirs.customer, "limit": 100}).data
+    own = [each for each in items if each.id not in step.params["before"] and translation.of(each.parent) == theirs.id]
+    excess = sum(each.amount for each in own if each.period.start == step.params["at"]) - step.params["net"]
+    if excess <= 0 or _among(items, step):
         return
     logger.error("quote_exceeded", subscription=theirs.id, quoted=step.params["net"], excess=excess)
     item = {"customer": theirs.customer, "subscription": theirs.id, "currency": theirs.currency, "amount": -excess}
-    ask(client().v1.invoice_items.create, item | {"metadata": metadata}, key(f"{metadata['change_id']}:fix"))
+    ask(client().v1.invoice_items.create, item | {"metadata": metadata}, options)
 
 
 CALLS = {
@@ -268,6 +288,7 @@ CALLS = {
     "resume_subscription": Call(_resume_subscription, _see_resumed),
     "schedule_change": Call(_schedule_change, _see_subscription),
     "release_schedule": Call(_release_schedule, _see_released),
+    "release_blank": Call(_release_blank),
     "void_invoice": Call(_void_invoice, _see_voided),
     "put_on_file": Call(_put_on_file),
     "update_customer": Call(_update_customer, _see_customer),

@@ -14,6 +14,9 @@ DAY = 86_400
 
 CHANGEABLE = {"trialing", "active"}
 
+# A period that is paid in full, and nothing is given back of the one that ran.
+BEGINS_ANEW: dict = {"billing_cycle_anchor": {"type": "now"}, "proration_behavior": "none"}
+
 # Invoices of one subscription; Stripe refuses the 11th and the 21st (docs: Rate limits).
 MOST_A_MINUTE, MOST_A_DAY = 8, 15
 
@@ -73,8 +76,10 @@ class Subscription:
         awaited, to_come = theirs.awaited, theirs.scheduled
         if wished == ((awaited.price, awaited.quantity) if awaited else have):
             return Wish("withdraw", {"schedule": to_come.id}) if to_come else None
+        if wished == have and awaited and awaited.invoice:
+            return Wish("withdraw", {"invoice": awaited.invoice})
         policy = "now" if theirs.status == "trialing" else sold.becomes(theirs.quantity, plan, quantity)
-        effective = "now" if wished == have else effective or policy
+        effective = effective or policy
         if effective == "period_end":
             if theirs.cancelling:
                 raise NotChangeable("not for a period after the last: resume the subscription first")
@@ -129,7 +134,7 @@ class Subscription:
 
     def lost(self) -> Change | None:
         """A change that was never paid, and had put aside what was to come."""
-        return None if self.theirs.awaited or self.theirs.schedule or self.theirs.ended else self.awaiting
+        return None if self.theirs.awaited or self.theirs.scheduled or self.theirs.ended else self.awaiting
 
     def void(self) -> list[Step]:
         """
@@ -144,7 +149,8 @@ class Subscription:
     def release(self) -> list[Step]:
         """Stripe changes nothing of what has a schedule; the change that it brings is then put back, or superseded."""
         schedule = self.theirs.schedule
-        return [Step("release_schedule", self.theirs.id, {"schedule": schedule.id})] if schedule else []
+        have = [self.theirs.price, self.theirs.quantity]
+        return [Step("release_schedule", self.theirs.id, {"schedule": schedule.id, "have": have})] if schedule else []
 
     def put_back(self, mark: str | None = None) -> list[Step]:
         """What is to come is to come again: after a change that leaves it standing, or one that has failed."""
@@ -157,6 +163,10 @@ class Subscription:
         phase = {name: value for name, value in to_come.phase.items() if name != "discounts" or not ours}
         return [self._schedule(mark or to_come.change or "", phase, to_come.starts_at)]
 
+    def unschedule(self) -> list[Step]:
+        """What is to come as it was, if a change of it comes to nothing half way; or nothing."""
+        return self.put_back() or [Step("release_blank", self.theirs.id)]
+
     def cancel_steps(self, mark: str, immediately: bool, invoice_now: bool = False) -> list[Step]:
         """`invoice_now`: what earlier changes have left for the next invoice is charged, for there will be none."""
         if immediately:
@@ -168,9 +178,12 @@ class Subscription:
         paused = {"behavior": "void"} | ({"resumes_at": resumes_at} if resumes_at else {})
         return [*self.void(), *self.release(), self._update(mark, {"pause_collection": paused})]
 
-    def resume_steps(self, mark: str) -> list[Step]:
-        """One that Stripe itself has paused begins a new period, which is paid before it gives access."""
-        theirs, params = self.theirs, {}
+    def resume_steps(self, mark: str, anew: bool) -> list[Step]:
+        """
+        One whose period was void begins a new one (`anew`), else whoever pauses for an hour at its end has it for
+        nothing; if that is declined, it stays paused. So does one that Stripe itself has paused, until it is paid.
+        """
+        theirs, params = self.theirs, dict(BEGINS_ANEW) | {"payment_behavior": "error_if_incomplete"} if anew else {}
         if theirs.cancel_at_period_end:
             params["cancel_at_period_end"] = False
         elif theirs.cancel_at is not None:
@@ -180,8 +193,8 @@ class Subscription:
         steps = [*self.void(), *self.release(), self._update(mark, params)]
         if theirs.status != "paused":
             return steps
-        anew = {"billing_cycle_anchor": {"type": "now"}, "payment_behavior": "resume_on_payment_success"}
-        return [*steps, Step("resume_subscription", theirs.id, anew)]
+        paid = {"billing_cycle_anchor": {"type": "now"}, "payment_behavior": "resume_on_payment_success"}
+        return [*steps, Step("resume_subscription", theirs.id, paid)]
 
     def end_trial_steps(self, mark: str) -> list[Step]:
         """It is charged at once; what was to come when the trial ends is of a period that there is not."""
@@ -205,8 +218,16 @@ class Subscription:
             return shared | {"billing_cycle_anchor": {"type": "now"}}
         return shared | {"proration_date": min(max(at, theirs.current_period_start), theirs.current_period_end - 1)}
 
+    def unprorated(self, price: str, quantity: int, anew: bool) -> dict:
+        """
+        The parameters of a change in a period that nobody has paid for: nothing is given back of it (docs:
+        Prorations, unpaid invoices). What costs more begins a new one.
+        """
+        items = {"items": [{"id": self.theirs.item, "price": price, "quantity": quantity}]}
+        return items | (BEGINS_ANEW if anew else {"proration_behavior": "none"})
+
     def change_steps(self, mark: str, repricing: dict, collect: bool) -> list[Step]:
-        update = repricing | {"proration_behavior": "always_invoice" if collect else "create_prorations"}
+        update = {"proration_behavior": "always_invoice" if collect else "create_prorations"} | repricing
         if collect:  # nothing is granted before it is paid
             update |= {"payment_behavior": "pending_if_incomplete"}
         return [*self.void(), *self.release(), self._update(mark, update)]
@@ -245,7 +266,7 @@ class Subscription:
             coming=coming and coming.slug,
             coming_version=coming and coming.version,
             awaiting=None
-            if theirs.schedule or (self.awaiting and theirs.change == self.awaiting.mark)
+            if theirs.scheduled or (self.awaiting and theirs.change == self.awaiting.mark)
             else self.awaiting,
         )
         return after if after == self else replace(after, updated_at=at)
@@ -286,7 +307,7 @@ class Subscription:
         )
 
     def _to_come(self) -> dict | None:
-        to_come = self.theirs.scheduled
+        to_come = None if self.theirs.ended else self.theirs.scheduled
         return {"effective_at": rfc3339(to_come.starts_at)} | self._coming(to_come.quantity) if to_come else None
 
     def _coming(self, seats: int) -> dict:

@@ -95,6 +95,10 @@ class Theirs:
         """A change that is to come."""
         return self.schedule if self.schedule and self.schedule.price else None
 
+    def released(self, have: list) -> bool:
+        """Whether it has no schedule, and none has done its work since it had this price and quantity."""
+        return self.schedule is None and [self.price, self.quantity] == have
+
     def paused(self, at: int) -> bool:
         """A pause that has an end is over by then, whether Stripe has told us or not."""
         return self.status == "paused" or (self.collection_paused and (self.resumes_at is None or at < self.resumes_at))
