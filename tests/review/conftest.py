@@ -1,0 +1,88 @@
+"""Plans and subscriptions on record without a call of Stripe: for tests that are about what customers use."""
+
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+import process_webhook
+from billing import customer_table, plan_table, records
+from billing.plans import Metric, Plan
+from billing.subscriptions import DAY
+from billing.theirs import Theirs
+from billing.webhooks import envelope
+
+HARD, SOFT = Metric("max_api_calls"), Metric("max_exports", enforcement="soft")
+PRO = Plan("pro", 0, "Pro", "month", "usd", 1000, features=["sso"])
+PRO = replace(PRO, limits={"max_api_calls": 10, "max_exports": 5}, metrics={"api_calls": HARD, "exports": SOFT})
+
+
+@pytest.fixture
+def sell(aws):
+    """The next version of a plan is in force; what is not said is as in PRO."""
+
+    def publish(slug="pro", **content):
+        before, last = plan_table.pointer(slug), plan_table.latest(slug)
+        plan = replace(PRO, slug=slug, version=last.version + 1 if last else 1, **content)
+        plan_table.add(plan)
+        priced = replace(plan, price=f"price_{slug}_{plan.version}")
+        plan_table.publish(priced, before)
+        return priced
+
+    return publish
+
+
+@pytest.fixture
+def buy(aws):
+    """Stripe says that a customer has a plan; what is not said of the subscription is since yesterday, and paid."""
+    began = int(time.time()) - DAY
+
+    def absorb(plan, customer="ada", **said):
+        now = int(time.time())
+        paid = Theirs("sub_1", "cus_1", "si_1", plan.price, 1, "usd", "active", began, began, began, began + 30 * DAY)
+        before = customer_table.find(customer, now)
+        revision = before.absorb(replace(paid, **said), plan, now)
+        records.commit(before, revision)
+        return revision.customer
+
+    return absorb
+
+
+@pytest.fixture
+def use(api):
+    """POST /usage: events as dicts; what is not said is one API call of Ada's."""
+
+    def post(*events, **request):
+        given = {"customer_id": "ada", "metric_id": "api_calls", "quantity": 1}
+        body = {"events": [given | event if isinstance(event, dict) else event for event in events]}
+        return api("POST", "/usage", body, claims={"scope": "billing/service"}, **request)
+
+    return post
+
+
+@pytest.fixture
+def used(api):
+    """What GET /usage tells of a metric."""
+    return lambda metric="api_calls", customer="ada": api("GET", f"/usage?metric={metric}", customer=customer).json
+
+
+@pytest.fixture
+def hear(stripe, context):
+    """
+    What Stripe has told since the last time reaches us, all of it or only some types; answers the ids of the events
+    that are to come again.
+    """
+    known = set()
+
+    def process(*types):
+        news = [each for id, each in stripe.events.items() if id not in known and (not types or each["type"] in types)]
+        (sample,) = json.loads(Path("events/sqs.json").read_text())["Records"]
+        records = [sample | {"messageId": each["id"], "body": json.dumps(asdict(envelope(each)))} for each in news]
+        again = process_webhook.handler({"Records": records}, context)["batchItemFailures"]
+        late = {each["itemIdentifier"] for each in again}
+        known.update(each["id"] for each in news if each["id"] not in late)
+        return late
+
+    return process

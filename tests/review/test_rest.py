@@ -1,0 +1,170 @@
+"""Invoices, the portal, plans, the catalogue tool, and what is logged."""
+
+import logging
+
+import pytest
+
+from billing import customer_table, dynamodb, return_urls
+from billing.errors import ReturnUrlRefused
+
+ADMIN = {"scope": "billing/admin"}
+PAGE = {"success_url": "https://app.example.com/done", "cancel_url": "https://app.example.com/"}
+BODY = {"name": "P", "billing_interval": "month", "currency": "usd", "base_price_cents": 1000}
+
+
+def record(customer="ada"):
+    return customer_table.find(customer, 0)
+
+
+def test_a_version_of_many_digits_is_not_found(api, plans):
+    assert api("GET", f"/plans/team/versions/{'9' * 5000}/subscriptions", claims=ADMIN).status == 404
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", "sub_1", "%00", "in_1"])
+def test_a_cursor_that_no_page_gave_is_refused(api, plans, cursor):
+    assert api("GET", f"/plans/team/versions/1/subscriptions?cursor={cursor}", claims=ADMIN).status in (400, 404, 422)
+
+
+def test_an_event_of_a_draft_that_was_deleted_at_stripe_does_no_harm(api, subscribed, stripe, hear):
+    hear()
+    customer = record().stripe_id
+    _, draft = stripe.handle("POST", "/v1/invoices", {"customer": customer})
+    del stripe._account.tables["invoice"][draft["id"]]
+    late = hear()
+    rows = dynamodb.db().scan(TableName="WebhookEvents")["Items"]
+    failing = [row for row in rows if row["outcome"]["S"] in ("retrying", "failed")]
+    assert (late, failing) == (set(), [])
+
+
+def test_a_draft_that_was_deleted_at_stripe_is_on_no_page(api, subscribed, stripe, hear):
+    customer = record().stripe_id
+    _, draft = stripe.handle("POST", "/v1/invoices", {"customer": customer})
+    hear()
+    del stripe._account.tables["invoice"][draft["id"]]
+    assert draft["id"] not in [each["id"] for each in api("GET", "/invoices").json["invoices"]]
+
+
+def test_the_portal_makes_no_customer_for_a_visit_it_refuses(api, plans, stripe):
+    answer = api("POST", "/portal", {"return_url": "https://localhost/", "flow": "subscription_cancel"})
+    assert (answer.status, len(stripe.customers)) == (404, 0)
+
+
+def test_a_portal_configuration_that_the_operator_switched_off_is_made_anew(api, subscribed, stripe):
+    api("POST", "/portal", {"return_url": "https://localhost/"})
+    for id in list(stripe._account.tables["billing_portal.configuration"]):
+        stripe.handle("POST", f"/v1/billing_portal/configurations/{id}", {"active": "false"})
+    assert api("POST", "/portal", {"return_url": "https://localhost/"}).status == 200
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        {"included_seats": 10, "max_seats": 5},
+        {"trial_days": 731},
+        {"currency": "isk", "base_price_cents": 150},
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused_and_takes_no_number(api, stripe, offer):
+    answer = api("PUT", "/plans/p", BODY | offer, claims=ADMIN)
+    items = dynamodb.db().scan(TableName="Plans")["Items"]
+    assert (answer.status in (400, 422), items) == (True, [])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://app.example.com@evil.io/",
+        "https://evil.io\\@app.example.com/",
+        "https://app.example.com.:443/",
+        "https://app.example.com:443/",
+        "HTTPS://app.example.com/",
+        "//app.example.com/",
+        "https:/app.example.com/",
+        "https://app.example.com%2eevil.io/",
+        "https://app.example.com\r\n.evil.io",
+        "https://app。example.com/",
+        "https://[::1]/",
+        "https://localhost:99999999/",
+        "data:text/html,x",
+        "javascript://app.example.com/%0aalert(1)",
+        "https://app.example.com\t/",
+        "http://app.example.com/",
+        "https://app.example.com./",
+        "https://" + "a" * 3000,
+        "https://user:pw@localhost/",
+        "http://localhost:@evil.io/",
+        "http://localhost.evil.io",
+        "http://localhost:80:80/",
+        "\u2028https://app.example.com/",
+        "https://app.example.com/\x00",
+        "https://APP.EXAMPLE.COM@evil.io/",
+    ],
+)
+def test_a_trick_leads_nowhere(url):
+    with pytest.raises(ReturnUrlRefused):
+        return_urls.permitted(url, {"app.example.com", "localhost"})
+
+
+def test_no_log_tells_of_links_secrets_or_people(api, plans, stripe, hear, caplog):
+    caplog.set_level(logging.DEBUG)
+    api("PUT", "/customer", {"email": "ada@secret.example", "name": "Ada Lovelace"})
+    made = api("POST", "/subscription", {"plan_slug": "team"}).json
+    page = api("POST", "/checkout", {"plan_slug": "team"} | PAGE).json
+    link = api("POST", "/portal", {"return_url": "https://localhost/?token=t0ken"}).json["url"]
+    stripe.complete_checkout(page["id"])
+    hear()
+    stripe.fault("failed", method="POST", path="/v1/billing_portal", times=2)
+    api("POST", "/portal", {"return_url": "https://localhost/?token=t0ken"})
+    ours = [each for each in caplog.records if not each.name.startswith(("urllib3", "botocore", "asyncio"))]
+    text = repr([vars(each) for each in ours])
+    secrets = (page["url"], link, made["payment"]["client_secret"], "sk_test_x", "secret.example", "Lovelace", "t0ken")
+    assert [each for each in secrets if each in text] == []
+
+
+def test_the_next_invoice_of_a_customer_deleted_at_stripe_is_none(api, subscribed, stripe):
+    stripe.handle("DELETE", f"/v1/customers/{record().stripe_id}")
+    answer = api("GET", "/invoices/upcoming")
+    assert answer.status in (404, 422), answer.json
+
+
+@pytest.mark.parametrize("path", ["/portal", "/checkout", "/invoices", "/invoices/upcoming", "/subscription"])
+def test_a_token_with_our_scopes_names_no_customer_by_itself(api, plans, path):
+    body = {"/portal": {"return_url": "https://localhost/"}, "/checkout": {"plan_slug": "team"} | PAGE}.get(path)
+    method = "POST" if body else "GET"
+    assert api(method, path, body, claims={"scope": "billing/service"}).status == 403
+
+
+def test_a_page_for_a_customer_deleted_at_stripe_meanwhile_is_answered_at_the_second_try(api, plans, stripe):
+    api("POST", "/checkout", {"plan_slug": "team"} | PAGE)
+    stripe.handle("DELETE", f"/v1/customers/{record().stripe_id}")
+    answers = [api("POST", "/checkout", {"plan_slug": "team", "quantity": 2} | PAGE).status for _ in range(2)]
+    assert answers[-1] == 200, answers
+
+
+def test_a_customer_made_anew_at_stripe_is_who_it_was(api, plans, stripe, hear):
+    """Invoices carry the name, the address and the tax id that PUT /customer was told of."""
+    who = {"name": "Ada", "email": "ada@example.com", "address": {"country": "DE", "postal_code": "10115"}}
+    api("PUT", "/customer", who)
+    stripe.handle("DELETE", f"/v1/customers/{record().stripe_id}")
+    hear()
+    api("POST", "/subscription", {"plan_slug": "team", "payment_method": "pm_card_visa"})
+    theirs = stripe.customers[record().stripe_id]
+    assert (record().profile.name, theirs["name"], theirs["email"]) == ("Ada", "Ada", "ada@example.com")
+
+
+def test_a_price_of_someone_elses_in_the_account_keeps_its_lookup_key(api, stripe):
+    _, product = stripe.handle("POST", "/v1/products", {"name": "Of another system"})
+    wish = {"product": product["id"], "currency": "usd", "unit_amount": "500", "recurring": {"interval": "month"}}
+    status, other = stripe.handle("POST", "/v1/prices", wish | {"lookup_key": "pro"})
+    assert status == 200
+    assert api("PUT", "/plans/pro", BODY, claims=ADMIN).status == 200
+    assert stripe.prices[other["id"]]["lookup_key"] == "pro"
+
+
+def test_a_failure_of_stripes_while_a_closed_page_is_taken_up_brings_the_event_back(api, plans, stripe, hear):
+    session = api("POST", "/checkout", {"plan_slug": "team"} | PAGE).json["id"]
+    stripe.complete_checkout(session)
+    stripe.fault("failed", method="GET", path="/v1/checkout/sessions/", times=2)
+    late = hear("checkout.session.completed")
+    stripe.faults.clear()
+    assert late or record().checkout is None

@@ -1,0 +1,149 @@
+"""What ends a trial that nobody may end, and what leaves one running that should end."""
+
+import pytest
+import stripe as library
+
+from billing import customer_table, translation
+from billing.holds import PATIENCE
+
+TRIAL = {"name": "Trial", "billing_interval": "month", "currency": "usd", "base_price_cents": 3000, "trial_days": 14}
+PAGE = {"success_url": "https://app.example.com/done", "cancel_url": "https://app.example.com/"}
+VISA = {"plan_slug": "trial", "payment_method": "pm_card_visa"}
+
+
+def record(customer):
+    return customer_table.find(customer, 0)
+
+
+def paid_by(stripe, customer):
+    theirs = record(customer).stripe_id
+    mine = [each for each in stripe.invoices.values() if each["customer"] == theirs and each["status"] == "paid"]
+    return [each["total"] for each in mine if each["total"] > 0]
+
+
+def on_page(api, stripe, customer, card="pm_card_visa"):
+    session = api("POST", "/checkout", {"plan_slug": "trial"} | PAGE, customer=customer).json["id"]
+    return stripe.complete_checkout(session, card)
+
+
+@pytest.fixture
+def trial(api, stripe):
+    assert api("PUT", "/plans/trial", TRIAL).status == 200
+
+
+def test_a_trial_given_in_the_dashboard_stays_when_its_customer_changes_the_seats(api, trial, stripe, hear):
+    api("POST", "/subscription", VISA)
+    api("PUT", "/customer", {}, customer="bob")
+    theirs = record("bob").stripe_id
+    _, card = stripe.handle("POST", "/v1/payment_methods/pm_card_visa/attach", {"customer": theirs})
+    price = record("ada").subscription.theirs.price
+    gift = {"customer": theirs, "items": {"0": {"price": price}}, "trial_period_days": "30"}
+    _, given = stripe.handle("POST", "/v1/subscriptions", gift | {"default_payment_method": card["id"]})
+    assert not hear() and stripe.subscriptions[given["id"]]["status"] == "trialing"
+
+    assert api("PUT", "/subscription/seats", {"quantity": 2}, customer="bob").status == 200
+    hear()
+    assert (stripe.subscriptions[given["id"]]["status"], paid_by(stripe, "bob")) == ("trialing", [])
+
+
+def test_free_days_that_the_operator_gives_a_paying_customer_are_not_ended(api, trial, stripe, hear, clock):
+    """Bob's card had its trial with Ada, so he paid; a month of apology in the dashboard is a trial on his."""
+    api("POST", "/subscription", VISA)
+    bobs = api("POST", "/subscription", VISA, customer="bob").json
+    assert bobs["status"] == "active" and paid_by(stripe, "bob") == [3000]
+    hear()
+    until = str(int(clock.now()) + 60 * 86_400)
+    status, _ = stripe.handle(
+        "POST", f"/v1/subscriptions/{bobs['id']}", {"trial_end": until, "proration_behavior": "none"}
+    )
+    assert status == 200
+    hear()
+
+    assert (stripe.subscriptions[bobs["id"]]["status"], paid_by(stripe, "bob")) == ("trialing", [3000])
+
+
+def test_a_failure_of_stripes_while_a_second_trial_is_ended_brings_the_event_back(api, trial, stripe, hear, clock):
+    api("POST", "/subscription", VISA)
+    bought = on_page(api, stripe, "bob")
+    hear("customer.subscription.created")  # bob is known, and his trial is ended
+    api("POST", "/subscription/cancel", {"immediately": True}, customer="bob")
+    bought = on_page(api, stripe, "eve")
+    stripe.fault("failed", method="POST", path="/v1/subscriptions/", times=2)  # the library asks twice
+    late = hear("checkout.session.completed")
+    stripe.faults.clear()
+    clock.pass_by(seconds=PATIENCE)
+    hear("checkout.session.completed")
+
+    assert late, "acknowledged, though the trial goes on"
+    assert (stripe.subscriptions[bought]["status"], record("eve").pending) == ("active", None)
+
+
+def test_a_card_whose_trial_was_refused_by_stripe_has_had_none(api, trial, stripe, hear):
+    """Ada's subscribing comes to nothing; nobody has had a trial on that card, and Bob's is his first."""
+    stripe.fault("card_declined", method="POST", path="/v1/payment_methods/")
+    assert api("POST", "/subscription", VISA).status == 402
+    bought = on_page(api, stripe, "bob")
+    hear()
+
+    assert (stripe.subscriptions[bought]["status"], paid_by(stripe, "bob")) == ("trialing", [])
+
+
+def test_a_first_trial_goes_on_when_its_customer_puts_a_colleagues_card_on_file(api, trial, stripe, hear):
+    api("POST", "/subscription", VISA)
+    mine = VISA | {"payment_method": "pm_card_mastercard"}
+    bobs = api("POST", "/subscription", mine, customer="bob").json["id"]
+    hear()
+    api("POST", "/portal", {"return_url": "https://localhost/"}, customer="bob")
+    stripe.portal_card(stripe.subscriptions[bobs]["customer"], "pm_card_visa")
+    hear()
+
+    assert (stripe.subscriptions[bobs]["status"], paid_by(stripe, "bob")) == ("trialing", [])
+
+
+@pytest.mark.parametrize("kind", ["us_bank_account", "sepa_debit", "bacs_debit", "au_becs_debit"])
+def test_a_bank_account_has_its_fingerprint_too(kind):
+    """Stripe's page offers whatever the dashboard enables: `payment_method_collection: always` is no card."""
+    said = library.PaymentMethod.construct_from(
+        {"id": "pm_1", "object": "payment_method", "type": kind, kind: {"fingerprint": "f"}}, "k"
+    )
+    assert translation.fingerprint(said) == "f"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/subscription/cancel", {"immediately": True}),
+        ("POST", "/subscription/cancel", {}),
+        ("PUT", "/subscription/seats", {"quantity": 3}),
+    ],
+)
+def test_a_change_at_every_moment_of_the_end_of_a_second_trial(
+    api, trial, stripe, hear, moments, clock, method, path, body
+):
+    """Whichever is first: what is charged is charged once, and all of it is on record."""
+    api("POST", "/subscription", VISA)
+    hear()
+    wrong = []
+    for number in range(200):
+        bob, seen, answers = f"bob-{number}", [0], []
+        bought = on_page(api, stripe, bob)
+
+        def act(now, seen=seen, number=number, bob=bob, answers=answers):
+            if now.split()[1] in ("get", "post", "PutItem", "TransactWriteItems"):
+                seen[0] += 1
+                if seen[0] == number + 1:
+                    answers.append(api(method, path, body, customer=bob))
+
+        moments.append(act)
+        hear()
+        moments.remove(act)
+        hear()
+        clock.pass_by(seconds=PATIENCE)
+        hear()
+        status, charged = stripe.subscriptions[bought]["status"], paid_by(stripe, bob)
+        ours = record(bob)
+        if status == "trialing" or len(charged) > 1 or ours.pending or ours.subscription.theirs.status != status:
+            wrong.append((number, status, charged, ours.pending and ours.pending.wish, [a.json for a in answers]))
+        if seen[0] <= number:
+            break
+    assert not wrong
