@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 
 LIFE = 25  # seconds: the function's timeout
 PATIENCE = 2 * LIFE  # seconds: whoever sent an older hold's steps is dead, and so is whoever joined in time
@@ -101,5 +102,9 @@ def nameable(text: object) -> bool:
 
 
 def digest(*parts) -> str:
-    """Callers' keys are theirs alone: two customers may send the same one, and Stripe's account is shared."""
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+    """
+    Callers' keys are theirs alone: two customers may send the same one, and Stripe's account is shared. The order of a
+    dict means nothing, for what has been on record comes back in another one.
+    """
+    text = json.dumps(parts, sort_keys=True, default=asdict)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -5,7 +5,9 @@ A step that is the last before there is no way back has a look; what follows it,
 looks for itself, so that taking it twice takes it once.
 """
 
+import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -62,6 +64,8 @@ def _insist(change: Change, part: str, steps: list[Step]) -> None:
 
 
 def _take(change: Change, part: str, number: int, step: Step) -> None:
+    """Always in the same words: a record keeps no order of parameters, and a key holds those it came with."""
+    step = replace(step, params=json.loads(json.dumps(step.params, sort_keys=True)))
     CALLS[step.call].make(step, gateway.key(change.key(part, number)))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from billing import changes, customer_table, dynamodb, gateway, records, trials, webhook_table
 from billing.customers import Customer, Revision
-from billing.errors import NotFound, Stale
+from billing.errors import Failed, NotFound, Stale, Unavailable
 from billing.webhooks import WebhookEvent
 
 
@@ -23,10 +23,13 @@ def refresh(events: Sequence[WebhookEvent], at: int) -> None:
         return revision.billing(tuple(gateway.invoice(id) for id in ids), at)
 
     ours = _record(events, fetch, at)
-    if ours and _unfinished(ours, events, at):
-        ours = changes.recover(ours, at)
-    if ours:
-        trials.end_second(ours, at)
+    try:
+        if ours and _unfinished(ours, events, at):
+            ours = changes.recover(ours, at)
+        if ours:
+            trials.end_second(ours, at)
+    except Failed as failed:  # the events are marked by now: they come again, as often as it takes
+        raise Unavailable("what an event has led to is not finished") from failed
 
 
 def _unfinished(ours: Customer, events: Sequence[WebhookEvent], at: int) -> bool:
