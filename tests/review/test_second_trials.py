@@ -71,10 +71,11 @@ def test_a_failure_of_stripes_while_a_second_trial_is_ended_brings_the_event_bac
     stripe.fault("failed", method="POST", path="/v1/subscriptions/", times=2)  # the library asks twice
     late = hear("checkout.session.completed")
     stripe.faults.clear()
-    clock.pass_by(seconds=PATIENCE)
-    hear("checkout.session.completed")
+    for _ in range(2):  # Stripe repeats its answer to a key once more
+        clock.pass_by(seconds=PATIENCE)
+        again = hear("checkout.session.completed")
 
-    assert late, "acknowledged, though the trial goes on"
+    assert late and not again, "acknowledged, though the trial goes on"
     assert (stripe.subscriptions[bought]["status"], record("eve").pending) == ("active", None)
 
 
