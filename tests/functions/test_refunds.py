@@ -292,9 +292,12 @@ def test_of_a_month_that_was_given_up_nothing_is_given_back_from_the_month_befor
     ask(stripe, "POST", f"/v1/invoices/{invoice}/mark_uncollectible")
     hear()
     assert api("GET", "/subscription").json["status"] == "active"
+    api("PUT", "/subscription/seats", {"quantity": 1})
+    assert "given_back" not in api("POST", "/subscription/cancel", {}).json
     given = cancel("refund").json["given_back"]
 
     assert (given["refunded_cents"], given["credited_cents"], notes(stripe)) == (0, 0, [])
+    assert balance(stripe, subscribed["id"]) == 0
 
 
 def test_of_an_upgrade_that_was_given_up_only_what_was_paid_before_it_is_given_back(

@@ -282,12 +282,10 @@ def ending(theirs: Theirs, unused: bool) -> Ending:
     lines = ask(lambda: list(said.lines.auto_paging_iter()))
     waits = [line for line in lines if translation.invoice_item(line) in own]
     rest = [line for line in lines if translation.invoice_item(line) not in own | others]
-    return Ending(
-        unused_cents=max(0, -_total(rest)),
-        waiting_cents=_total(waits),
-        waiting=sorted(own),
-        credits=translation.credits([*rest, *waits]),
-    )
+    credits = translation.credits([*rest, *waits])
+    charged = _total(waits) + _total(rest) + credits.total()
+    credits[None] -= min(credits[None], charged)  # what was not invoiced yet is charged and credited here
+    return Ending(max(0, -_total(rest)), _total(waits), sorted(own), +credits)
 
 
 def _total(lines: list[stripe.InvoiceLineItem]) -> int:
@@ -306,7 +304,7 @@ def paid_for(theirs: Theirs, credits: dict[str | None, int], cents: int) -> list
     owing, unnamed, beyond = Counter(credits), credits.get(None, 0), 0
     del owing[None]
     found = []
-    for each in _invoices(theirs):
+    for each in _invoices(theirs) if cents > 0 else ():
         current = each.created >= theirs.current_period_start
         if cents <= 0 or not (owing or (unnamed and current)):
             break

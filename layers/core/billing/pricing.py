@@ -11,7 +11,7 @@ from billing.holds import Draft, Step, Wish, digest
 from billing.plans import Plan
 from billing.proration import Proration, discounted, prorate
 from billing.quotes import LIFE, Quote, Reckoning
-from billing.refunds import Due, Ending, give_back
+from billing.refunds import Due, give_back
 from billing.theirs import Theirs
 
 
@@ -94,7 +94,7 @@ def change(ours: Customer, wish: Wish, mark: str, at: int) -> Draft:
     )
 
 
-def cancellation(ours: Customer, wish: Wish, mark: str, at: int) -> Draft:
+def cancellation(ours: Customer, wish: Wish, mark: str) -> Draft:
     """
     There will be no next invoice: of a subscription that ends with its period, what earlier changes have left to be
     credited goes to the customer's balance.
@@ -107,25 +107,28 @@ def cancellation(ours: Customer, wish: Wish, mark: str, at: int) -> Draft:
     subscription = ours.live()
     theirs = subscription.theirs
     if not wish.terms["immediately"]:
-        waiting = gateway.ending(theirs, unused=False)
         draft = Draft(subscription.cancel_steps(mark, False), restore=subscription.put_back())
-        return _crediting(draft, waiting, theirs, mark) if waiting.owed_cents > 0 else draft
+        return _crediting(draft, theirs, mark)
     unused_time = wish.terms["unused_time"]
     ending = gateway.ending(theirs, unused=unused_time != "none" and theirs.status == "active")
     owed = ending.owed_cents
-    due = give_back(owed, gateway.paid_for(theirs, ending.credits, owed) if owed > 0 else [], unused_time, mark)
+    due = give_back(owed, gateway.paid_for(theirs, ending.credits, owed), unused_time, mark)
     *before, cancel = subscription.cancel_steps(mark, True, invoice_now=owed < 0)
-    if owed < 0:
-        cancel = replace(cancel, params=cancel.params | {"prorate": ending.unused_cents > 0})
+    if owed < 0 < ending.unused_cents:
+        cancel = replace(cancel, params=cancel.params | {"prorate": True})
     told = {"given_back": due.public(unused_time, theirs.currency)}
     return Draft([*before, cancel], follow=due.steps, told=told)
 
 
-def _crediting(draft: Draft, waiting: Ending, theirs: Theirs, mark: str) -> Draft:
-    """What waits is booked with the change, and does not wait any more, should the subscription be resumed."""
-    owed = waiting.owed_cents
+def _crediting(draft: Draft, theirs: Theirs, mark: str) -> Draft:
+    """With what waits, as far as it was paid: it waits no more then, should the subscription be resumed."""
+    ending = gateway.ending(theirs, unused=False)
+    paid = sum(each.cents for each in gateway.paid_for(theirs, ending.credits, ending.owed_cents))
+    owed = min(ending.owed_cents, paid)
+    if owed <= 0:
+        return draft
     booked = {"amount": -owed, "currency": theirs.currency, "metadata": {"change_id": mark}}
-    step = Step("credit_waiting", theirs.customer, booked | {"items": waiting.waiting})
+    step = Step("credit_waiting", theirs.customer, booked | {"items": ending.waiting})
     told = {"given_back": Due(0, owed, [step]).public("none", theirs.currency)}
     return replace(draft, follow=[step], told=told)
 
