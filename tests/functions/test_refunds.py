@@ -279,25 +279,71 @@ def test_what_is_still_to_be_charged_is_charged_less_the_rest_of_the_period(api,
     assert abs(final["amount_paid"] - (27_000 - rest)) <= 2
 
 
-def test_of_a_month_that_was_given_up_nothing_is_given_back_from_the_month_before(
-    api, subscribed, stripe, clock, hear, cancel
-):
-    """The operator gives up the invoice: Stripe calls the subscription active again."""
-    theirs = stripe.subscriptions[subscribed["id"]]["customer"]
-    card = ask(stripe, "POST", "/v1/payment_methods/pm_card_chargeCustomerFail/attach", customer=theirs)
-    ask(stripe, "POST", f"/v1/subscriptions/{subscribed['id']}", default_payment_method=card["id"])
+@pytest.fixture
+def given_up(api, subscribed, stripe, clock, hear):
+    """A month was paid; of the next the operator has given up the invoice: Stripe calls the subscription active."""
+    theirs = stripe.subscriptions[subscribed["id"]]
+    card = ask(stripe, "POST", "/v1/payment_methods/pm_card_chargeCustomerFail/attach", customer=theirs["customer"])
+    ask(stripe, "POST", f"/v1/subscriptions/{theirs['id']}", default_payment_method=card["id"])
     clock.pass_by(days=31, hours=2)
     stripe.tick()
-    invoice = stripe.subscriptions[subscribed["id"]]["latest_invoice"]
-    ask(stripe, "POST", f"/v1/invoices/{invoice}/mark_uncollectible")
+    ask(stripe, "POST", f"/v1/invoices/{stripe.subscriptions[theirs['id']]['latest_invoice']}/mark_uncollectible")
     hear()
     assert api("GET", "/subscription").json["status"] == "active"
+    return stripe.subscriptions[theirs["id"]]
+
+
+def test_of_a_month_that_was_given_up_nothing_is_given_back_from_the_month_before(api, given_up, stripe, cancel):
     api("PUT", "/subscription/seats", {"quantity": 1})
     assert "given_back" not in api("POST", "/subscription/cancel", {}).json
     given = cancel("refund").json["given_back"]
 
     assert (given["refunded_cents"], given["credited_cents"], notes(stripe)) == (0, 0, [])
-    assert balance(stripe, subscribed["id"]) == 0
+    assert balance(stripe, given_up["id"]) == 0
+
+
+def test_nor_from_another_charge_of_that_month_though_more_seats_wait_to_be_charged(api, given_up, stripe, cancel):
+    """They wait for 9000 less 6000; were they all unused, 9000 and those 6000 would be credited, and none is paid."""
+    owner = {"customer": given_up["customer"], "subscription": given_up["id"]}
+    billed = ask(stripe, "POST", "/v1/invoices", **owner)
+    of = {"customer": given_up["customer"], "invoice": billed["id"], "currency": "usd"}
+    ask(stripe, "POST", "/v1/invoiceitems", amount="2000", **of)
+    card = ask(stripe, "POST", "/v1/payment_methods/pm_card_visa/attach", customer=given_up["customer"])
+    ask(stripe, "POST", f"/v1/invoices/{billed['id']}/pay", payment_method=card["id"])
+    up = {"items": [{"id": given_up["items"]["data"][0]["id"], "quantity": "8"}]}
+    ask(stripe, "POST", f"/v1/subscriptions/{given_up['id']}", proration_behavior="create_prorations", **up)
+    given = cancel("refund").json["given_back"]
+
+    assert sum(waiting(stripe)) == 0 and len(stripe.invoices) == 3
+    assert (given["refunded_cents"], given["credited_cents"], notes(stripe)) == (0, 0, [])
+
+
+def test_a_credit_that_names_no_invoice_is_given_back_of_what_was_paid_of_the_period(api, subscribed, stripe, cancel):
+    owner = {"customer": stripe.subscriptions[subscribed["id"]]["customer"], "subscription": subscribed["id"]}
+    ask(stripe, "POST", "/v1/invoiceitems", currency="usd", amount="-500", **owner)
+
+    assert cancel("none").json["given_back"]["credited_cents"] == 500 == -balance(stripe, subscribed["id"])
+
+
+def test_but_not_of_a_period_before_it(given_up, stripe, cancel):
+    owner = {"customer": given_up["customer"], "subscription": given_up["id"]}
+    ask(stripe, "POST", "/v1/invoiceitems", currency="usd", amount="-500", **owner)
+
+    assert cancel("none").json["given_back"]["credited_cents"] == 0 == balance(stripe, given_up["id"])
+
+
+def test_of_an_upgrade_that_the_dashboard_has_refunded_that_is_not_given_back_of_the_rest(
+    api, subscribed, stripe, clock, cancel
+):
+    """9000 were paid, of which half a month is left: 4500, less the 3000 that were refunded."""
+    api("PUT", "/subscription/seats", {"quantity": 8})
+    upgrade = max(stripe.payment_intents.values(), key=lambda each: each["amount"] == 3000)
+    ask(stripe, "POST", "/v1/refunds", payment_intent=upgrade["id"])
+    clock.pass_by(days=15)
+    expected = unused(stripe, subscribed["id"], clock, 9000) - 3000
+    given = cancel("refund").json["given_back"]
+
+    assert abs(given["refunded_cents"] - expected) <= 2 and given["credited_cents"] == 0
 
 
 def test_of_an_upgrade_that_was_given_up_only_what_was_paid_before_it_is_given_back(
