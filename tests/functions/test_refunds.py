@@ -294,7 +294,9 @@ def given_up(api, subscribed, stripe, clock, hear):
 
 
 def test_of_a_month_that_was_given_up_nothing_is_given_back_from_the_month_before(api, given_up, stripe, cancel):
-    api("PUT", "/subscription/seats", {"quantity": 1})
+    down = {"items": [{"id": given_up["items"]["data"][0]["id"], "quantity": "1"}]}
+    ask(stripe, "POST", f"/v1/subscriptions/{given_up['id']}", proration_behavior="create_prorations", **down)
+    assert sum(waiting(stripe)) < 0
     assert "given_back" not in api("POST", "/subscription/cancel", {}).json
     given = cancel("refund").json["given_back"]
 

@@ -148,18 +148,13 @@ def waiting(theirs: Theirs) -> dict[str, int]:
     What waits for the next invoice, invoice item to amount: what earlier changes have left, and what is of no
     subscription, which goes on any.
     """
-    return {item.id: item.amount for item in _pending(theirs, (theirs.id, None))}
+    return {item.id: item.amount for item in _pending(theirs)}
 
 
-def left_over(theirs: Theirs) -> dict[str, int]:
-    """Of that, only what is of the subscription: what an operator bills beside it is not the subscription's money."""
-    return {item.id: item.amount for item in _pending(theirs, (theirs.id,))}
-
-
-def _pending(theirs: Theirs, of: Container[str | None]) -> list[stripe.InvoiceItem]:
+def _pending(theirs: Theirs) -> list[stripe.InvoiceItem]:
     asked: Any = {"customer": theirs.customer, "pending": True, "limit": 100}
     items = ask(lambda: list(client().v1.invoice_items.list(asked).auto_paging_iter()))
-    return [item for item in items if translation.of(item.parent) in of]
+    return [item for item in items if translation.of(item.parent) in (theirs.id, None)]
 
 
 def invoiced(item: str) -> bool:
@@ -267,8 +262,11 @@ def card(payment_method: str) -> str | None:
 
 
 def ending(theirs: Theirs, unused: bool) -> Ending:
-    """What a cancellation now would leave open; `unused`: with the rest of the period."""
-    pending = _pending(theirs, (theirs.id, None))
+    """
+    What a cancellation now would leave open; `unused`: with the rest of the period. What an operator bills beside the
+    subscription is no money of its own.
+    """
+    pending = _pending(theirs)
     own = {item.id for item in pending if translation.of(item.parent) == theirs.id}
     others = {item.id for item in pending} - own
     if not own and not unused:
@@ -305,16 +303,16 @@ def paid_for(theirs: Theirs, credits: dict[str | None, int], cents: int) -> list
     del owing[None]
     found = []
     for each in _invoices(theirs) if cents > 0 else ():
-        current = each.created >= theirs.current_period_start
-        if cents <= 0 or not (owing or (unnamed and current)):
+        unnamed = unnamed if each.created >= theirs.current_period_start else 0
+        if cents <= 0 or not (owing or unnamed):
             break
         named = owing.pop(each.id, 0)
-        if not named and not (unnamed and current):
+        if not named and not unnamed:
             continue
         left, by_card = _kept(each)
         left, beyond = max(0, left - beyond), max(0, beyond - left)
         own = min(named, left)
-        other = min(unnamed, left - own) if current else 0
+        other = min(unnamed, left - own)
         unnamed -= other
         if own + other:
             found.append(Paid(each.id, own + other, by_card))
