@@ -30,6 +30,6 @@ def handler(request: Request, wanted: Cancellation) -> dict:
         return subscription.cancel(wanted.immediately, wanted.unused_time or policy)
 
     def draft(ours: Customer, wish: Wish, mark: str) -> Draft:
-        return pricing.cancellation(ours, wish, mark, request.at)
+        return pricing.cancellation(ours, wish, mark)
 
     return changes.carry_out(request, decide, draft)

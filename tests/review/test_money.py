@@ -98,23 +98,6 @@ def test_a_quoted_change_recovered_after_the_renewal_gives_nothing_away(
     assert (total_given(stripe), waiting(stripe)) == (0, [])
 
 
-def test_another_charge_of_the_operators_is_not_credited_by_a_quote(api, subscribed, stripe, clock, moments):
-    """An invoice item made in Stripe's dashboard between the quoted change and its comparison."""
-    clock.pass_by(days=10)
-    quoted = api("POST", "/subscription/quote", {"quantity": 2}).json
-    theirs = stripe.subscriptions[subscribed["id"]]["customer"]
-
-    def bill(now):
-        last = stripe.calls[-1] if stripe.calls else None
-        if now == "after post" and last and last.path.startswith("/v1/subscriptions/sub_"):
-            moments.remove(bill)
-            ask(stripe, "POST", "/v1/invoiceitems", customer=theirs, currency="usd", amount="700")
-
-    moments.append(bill)
-    assert api("PUT", "/subscription/seats", {"quantity": 2, "quote_id": quoted["quote_id"]}).status == 200
-    assert sum(waiting(stripe)) == quoted["net_cents"] + 700
-
-
 def test_a_yearly_quote_is_stale_when_something_else_waits_by_then(api, subscribed, stripe, clock):
     assert api("PUT", "/plans/year", YEAR).status == 200
     clock.pass_by(days=10)
@@ -126,56 +109,6 @@ def test_a_yearly_quote_is_stale_when_something_else_waits_by_then(api, subscrib
     answer = api("PUT", "/subscription/plan", {"plan_slug": "year", "quote_id": quoted["quote_id"]})
 
     assert (answer.status, total_given(stripe)) == (409, 0), answer.json["plan"]
-
-
-def test_what_a_month_left_of_a_year_has_paid_is_given_back(api, plans, stripe, clock, cancel):
-    """Yearly to monthly now, then cancelled: all of the year has been paid, and a day of it was used."""
-    assert api("PUT", "/plans/year", YEAR).status == 200
-    mine = api("POST", "/subscription", {"plan_slug": "year", "quantity": 5} | CARD).json
-    clock.pass_by(days=1)
-    assert api("PUT", "/subscription/plan", {"plan_slug": "team", "effective": "now"}).json["plan"] == "team"
-    answer = cancel("credit").json
-
-    used = 60_000 / 365
-    assert abs(-balance(stripe, mine["id"]) - (60_000 - used)) < 100, answer["given_back"]
-
-
-def test_what_of_a_year_was_paid_by_the_month_before_is_given_back(api, subscribed, stripe, clock, cancel):
-    """Monthly to yearly now, then cancelled at once: 6000 and the year's net were paid, a second was used."""
-    assert api("PUT", "/plans/year", YEAR).status == 200
-    clock.pass_by(seconds=5)
-    api("PUT", "/subscription/plan", {"plan_slug": "year", "effective": "now"})
-    paid = sum(each["amount_paid"] for each in stripe.invoices.values())
-    given = cancel("refund").json["given_back"]
-
-    assert abs(given["refunded_cents"] + given["credited_cents"] - paid) < 10
-
-
-def test_what_is_charged_at_a_cancellation_for_time_that_is_not_used_is_given_back(
-    api, subscribed, stripe, clock, cancel
-):
-    for quantity in range(6, 14):
-        api("PUT", "/subscription/seats", {"quantity": quantity})
-    assert api("PUT", "/subscription/seats", {"quantity": 40}).json["billed"] == "next_invoice"
-    given = cancel("refund").json["given_back"]
-    clock.pass_by(hours=3)
-    stripe.tick()
-
-    paid = sum(each["amount_paid"] for each in stripe.invoices.values())
-    kept = paid - given["refunded_cents"] - given["credited_cents"]
-    assert kept < 100, f"{kept} kept of {paid} for a few seconds"
-
-
-def test_the_tax_of_what_waits_to_be_credited_is_given_back_too(api, plans, stripe, clock, cancel, monkeypatch):
-    monkeypatch.setenv("STRIPE_TAX", "true")
-    object.__setattr__(stripe._account.settings, "tax_percent", 20)
-    api("PUT", "/customer", {"address": {"country": "DE"}})
-    api("POST", "/subscription", {"plan_slug": "team", "quantity": 5} | CARD)
-    clock.pass_by(days=10)
-    down = api("PUT", "/subscription/seats", {"quantity": 2}).json["proration"]
-    given = cancel("none").json["given_back"]
-
-    assert given["credited_cents"] == -down["total_cents"] > -down["net_cents"]
 
 
 def test_a_credit_note_that_is_refused_stops_no_other(api, subscribed, stripe, clock, moments, cancel):
@@ -190,40 +123,6 @@ def test_a_credit_note_that_is_refused_stops_no_other(api, subscribed, stripe, c
     given = cancel("refund").json["given_back"]
 
     assert total_given(stripe) >= given["refunded_cents"] - 5, (total_given(stripe), given)
-
-
-def test_an_invoice_that_was_less_before_it_was_paid_is_given_back_as_far_as_it_was_paid(
-    api, plans, stripe, clock, cancel
-):
-    mine = api("POST", "/subscription", {"plan_slug": "team", "quantity": 5}).json
-    invoice = stripe.subscriptions[mine["id"]]["latest_invoice"]
-    theirs = stripe.subscriptions[mine["id"]]["customer"]
-    ask(stripe, "POST", "/v1/credit_notes", invoice=invoice, amount="1000")
-    card = ask(stripe, "POST", "/v1/payment_methods/pm_card_visa/attach", customer=theirs)
-    ask(stripe, "POST", f"/v1/invoices/{invoice}/pay", payment_method=card["id"])
-    assert stripe.invoices[invoice]["amount_paid"] == 5000
-    given = cancel("refund").json["given_back"]
-
-    assert (given["refunded_cents"], sum(each["amount"] for each in stripe.refunds.values())) == (5000, 5000)
-
-
-def test_what_was_paid_out_of_band_is_given_back_as_credit_and_not_promised_as_a_refund(api, plans, stripe, cancel):
-    mine = api("POST", "/subscription", {"plan_slug": "team", "quantity": 5}).json
-    invoice = stripe.subscriptions[mine["id"]]["latest_invoice"]
-    ask(stripe, "POST", f"/v1/invoices/{invoice}/pay", paid_out_of_band="true")
-    given = cancel("refund").json["given_back"]
-
-    refunded = sum(each["amount"] for each in stripe.refunds.values())
-    assert (given["refunded_cents"], given["credited_cents"]) == (refunded, -balance(stripe, mine["id"]))
-    assert given["refunded_cents"] + given["credited_cents"] > 5990
-
-
-def test_a_credit_of_the_operators_that_is_not_of_the_subscription_is_not_given_twice(api, subscribed, stripe, cancel):
-    theirs = stripe.subscriptions[subscribed["id"]]["customer"]
-    ask(stripe, "POST", "/v1/invoiceitems", customer=theirs, currency="usd", amount="-500")
-    given = cancel("none").json["given_back"]
-
-    assert given["credited_cents"] - sum(waiting(stripe)) == 500, (given, waiting(stripe))
 
 
 def test_a_cancellation_that_died_is_reckoned_again_after_the_renewal(api, subscribed, stripe, clock, cancel, die_at):
@@ -254,20 +153,6 @@ def test_a_renewal_that_is_still_a_draft_is_not_charged_after_a_cancellation(api
     charged = sum(each["amount_paid"] for each in renewal)
 
     assert charged - given["refunded_cents"] - given["credited_cents"] < 100, (renewal[0]["status"], given)
-
-
-def test_what_waits_to_be_credited_is_not_lost_at_the_end_of_the_period(api, subscribed, stripe, clock):
-    clock.pass_by(days=10)
-    down = api("PUT", "/subscription/seats", {"quantity": 2}).json
-    owed = -down["proration"]["net_cents"]
-    assert api("POST", "/subscription/cancel", {}).json["cancel_at_period_end"]
-    for _ in range(4):
-        clock.pass_by(days=8)
-        stripe.tick()
-    hear(stripe, subscribed["id"], clock)
-
-    assert stripe.subscriptions[subscribed["id"]]["status"] == "canceled"
-    assert -balance(stripe, subscribed["id"]) + total_given(stripe) == owed
 
 
 def test_a_pause_makes_no_upgrade_free(api, subscribed, stripe, clock):

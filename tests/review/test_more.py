@@ -36,15 +36,6 @@ def attached(stripe):
     return [each for each in stripe.subscription_schedules.values() if each["status"] == "active"]
 
 
-def test_what_the_dashboard_has_refunded_is_not_refunded_again_and_the_rest_is(api, subscribed, stripe):
-    (intent,) = [each["id"] for each in stripe.payment_intents.values() if each["status"] == "succeeded"]
-    ask(stripe, "POST", "/v1/refunds", payment_intent=intent, amount="3000")
-    given = api("POST", "/subscription/cancel", {"immediately": True, "unused_time": "refund"}).json["given_back"]
-
-    back = sum(each["amount"] for each in stripe.refunds.values())
-    assert (back, given["refunded_cents"]) == (6000, 3000)
-
-
 def test_a_refused_discount_leaves_what_waits_for_its_payment(api, subscribed, stripe):
     pays_with(stripe, subscribed["id"], "pm_card_chargeCustomerFail")
     assert api("PUT", "/subscription/seats", {"quantity": 8}).json["pending_change"]

@@ -3,7 +3,8 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Container
+from collections import Counter
+from collections.abc import Callable, Container, Iterator
 from functools import cache, lru_cache
 from random import uniform
 from typing import Any, NamedTuple
@@ -13,11 +14,11 @@ import stripe
 from billing import errors, secrets, translation
 from billing.checkouts import Session
 from billing.customers import TheirCustomer
-from billing.holds import digest
+from billing.holds import Change, digest
 from billing.invoices import Invoice, Place, Upcoming
 from billing.plans import Plan
 from billing.proration import Proration
-from billing.refunds import Paid
+from billing.refunds import Ending, Paid
 from billing.theirs import Theirs
 from billing.translation import EXPAND
 
@@ -143,10 +144,25 @@ def next_invoice(theirs: Theirs) -> Upcoming:
 
 
 def waiting(theirs: Theirs) -> dict[str, int]:
-    """What earlier changes have left for the next invoice: invoice item to amount."""
+    """
+    What waits for the next invoice, invoice item to amount: what earlier changes have left, and what is of no
+    subscription, which goes on any.
+    """
+    return {item.id: item.amount for item in _pending(theirs)}
+
+
+def _pending(theirs: Theirs) -> list[stripe.InvoiceItem]:
     asked: Any = {"customer": theirs.customer, "pending": True, "limit": 100}
     items = ask(lambda: list(client().v1.invoice_items.list(asked).auto_paging_iter()))
-    return {item.id: item.amount for item in items if translation.of(item.parent) in (theirs.id, None)}
+    return [item for item in items if translation.of(item.parent) in (theirs.id, None)]
+
+
+def invoiced(item: str) -> bool:
+    """Whether it waits no more, for an invoice has taken it; what is gone has not been."""
+    try:
+        return ask(client().v1.invoice_items.retrieve, item).invoice is not None
+    except errors.NotFound:
+        return False
 
 
 class Preview(NamedTuple):
@@ -245,16 +261,144 @@ def card(payment_method: str) -> str | None:
     return translation.fingerprint(ask(client().v1.payment_methods.retrieve, payment_method))
 
 
-def paid_in(theirs: Theirs) -> list[Paid]:
-    """What has been paid of the current period, the newest first: that can be given back."""
-    asked = {"subscription": theirs.id, "customer": theirs.customer, "status": "paid", "limit": 100}
-    asked |= {"created": {"gte": theirs.current_period_start}}
-    found = ask(client().v1.invoices.list, asked).data
-    return [
-        Paid(each.id, each.total, each.amount_paid, each.post_payment_credit_notes_amount)
-        for each in found
-        if each.total > 0
-    ]
+def ending(theirs: Theirs, unused: bool) -> Ending:
+    """
+    What a cancellation now would leave open; `unused`: with the rest of the period. What an operator bills beside the
+    subscription is no money of its own.
+    """
+    pending = _pending(theirs)
+    own = {item.id for item in pending if translation.of(item.parent) == theirs.id}
+    others = {item.id for item in pending} - own
+    if not own and not unused:
+        return Ending()
+    details = {"cancel_now": True, "proration_behavior": "always_invoice" if unused else "none"}
+    asked: Any = {"customer": theirs.customer, "subscription": theirs.id, "subscription_details": details}
+    try:
+        said = ask(client().v1.invoices.create_preview, asked)
+    except errors.NothingUpcoming:
+        return Ending()
+    lines = ask(lambda: list(said.lines.auto_paging_iter()))
+    waits = [line for line in lines if translation.invoice_item(line) in own]
+    rest = [line for line in lines if translation.invoice_item(line) not in own | others]
+    credits = translation.credits([*rest, *waits])
+    charged = _total(waits) + _total(rest) + credits.total()
+    credits[None] -= min(credits[None], charged)  # what was not invoiced yet is charged and credited here
+    return Ending(max(0, -_total(rest)), _total(waits), sorted(own), +credits)
+
+
+def _total(lines: list[stripe.InvoiceLineItem]) -> int:
+    return sum(line.net_cents + line.tax_cents for line in translation.lines(lines))
+
+
+def paid_for(theirs: Theirs, credits: dict[str | None, int], cents: int) -> list[Paid]:
+    """
+    What has paid for what is credited, the newest first, until it is so much.
+
+    Stripe credits what it has debited, be it paid or not, and names the invoice (docs: Prorations, credited items).
+    What an invoice was charged beyond its total its own credits have paid, so that was paid by the invoices that those
+    name; of one that was not paid at all, only that. What was below zero is on the customer's balance. A credit that
+    names no invoice is of those of the current period.
+    """
+    owing, unnamed, beyond = Counter(credits), credits.get(None, 0), 0
+    del owing[None]
+    found = []
+    for each in _invoices(theirs) if cents > 0 else ():
+        unnamed = unnamed if each.created >= theirs.current_period_start else 0
+        if cents <= 0 or not (owing or unnamed):
+            break
+        named = owing.pop(each.id, 0)
+        if not named and not unnamed:
+            continue
+        left, by_card = _kept(each)
+        left, beyond = max(0, left - beyond), max(0, beyond - left)
+        own = min(named, left)
+        other = min(unnamed, left - own)
+        unnamed -= other
+        if own + other:
+            found.append(Paid(each.id, own + other, by_card))
+            cents -= own + other
+        owing.update(_credited(each, named))
+    return found
+
+
+def _credited(invoice: stripe.Invoice, named: int) -> dict[str, int]:
+    """What other invoices have paid of so much of what this one charged: what it has paid itself comes first."""
+    rest = named - max(0, invoice.total - invoice.pre_payment_credit_notes_amount)
+    if invoice.status == "paid" and rest <= 0:
+        return {}
+    credits = translation.credits(ask(lambda: list(invoice.lines.auto_paging_iter())))
+    if invoice.status != "paid":
+        rest = named * credits.total() // max(1, invoice.total + credits.total())
+    found = {}
+    for other, amount in credits.items():
+        if other and rest > 0:
+            found[other] = min(rest, amount)
+            rest -= found[other]
+    return found
+
+
+def _invoices(theirs: Theirs) -> Iterator[stripe.Invoice]:
+    """Of a subscription, the newest first."""
+    asked: Any = {"subscription": theirs.id, "customer": theirs.customer, "limit": 100}
+    page = ask(client().v1.invoices.list, asked)
+    yield from page.data
+    while page.has_more:
+        page = ask(client().v1.invoices.list, asked | {"starting_after": page.data[-1].id})
+        yield from page.data
+
+
+def _kept(invoice: stripe.Invoice) -> tuple[int, int]:
+    """
+    What we still have of what was paid of an invoice, and what of it can go back to the card.
+
+    A refund in Stripe's dashboard is on the charge alone; one that came with a credit note is on both.
+    """
+    if invoice.status != "paid":
+        return 0, 0
+    asked: Any = {"invoice": invoice.id, "status": "paid", "limit": 100}
+    asked |= {"expand": ["data.payment.payment_intent.latest_charge"]}
+    payments = ask(client().v1.invoice_payments.list, asked).data if invoice.amount_paid else []
+    by_card = refunded = 0
+    for payment in payments:
+        intent = payment.payment.payment_intent
+        charge = intent.latest_charge if isinstance(intent, stripe.PaymentIntent) else None
+        if isinstance(charge, stripe.Charge):
+            by_card += min(payment.amount_paid or 0, charge.amount - charge.amount_refunded)
+            refunded += charge.amount_refunded
+    noted = invoice.post_payment_credit_notes_amount
+    if noted and refunded:
+        refunded -= sum(_refunded(note) for note in _credit_notes(invoice.id))
+    left = invoice.total - invoice.pre_payment_credit_notes_amount - noted - max(0, refunded)
+    return left, by_card
+
+
+def _credit_notes(invoice: str) -> list[stripe.CreditNote]:
+    return ask(lambda: list(client().v1.credit_notes.list({"invoice": invoice, "limit": 100}).auto_paging_iter()))
+
+
+def _refunded(note: stripe.CreditNote) -> int:
+    return sum(refund.amount_refunded for refund in note.refunds)
+
+
+def given_back(change: Change) -> dict:
+    """What has really been given back by what followed a change, by its mark: Stripe may have refused some of it."""
+    refunded = credited = 0
+    for step in change.draft.follow:
+        if step.call == "credit_note":
+            notes = [each for each in _credit_notes(step.target) if translation.change_id(each.metadata) == change.mark]
+            refunds = sum(map(_refunded, notes))
+            refunded += refunds
+            credited += sum(note.post_payment_amount for note in notes) - refunds
+        elif step.call == "credit_waiting":
+            credited -= sum(each.amount for each in booked(step.target, change.mark))
+    return {"refunded_cents": refunded, "credited_cents": credited}
+
+
+def booked(customer: str, mark: str) -> list[stripe.CustomerBalanceTransaction]:
+    """What a change has put on the customer's balance."""
+    listed = client().v1.customers.balance_transactions.list
+    made = ask(lambda: list(listed(customer, {"limit": 100}).auto_paging_iter()))
+    return [each for each in made if translation.change_id(each.metadata) == mark]
 
 
 def publish(plan: Plan) -> str:

@@ -11,7 +11,7 @@ from billing.holds import Draft, Step, Wish, digest
 from billing.plans import Plan
 from billing.proration import Proration, discounted, prorate
 from billing.quotes import LIFE, Quote, Reckoning
-from billing.refunds import give_back
+from billing.refunds import Due, give_back
 from billing.theirs import Theirs
 
 
@@ -94,27 +94,43 @@ def change(ours: Customer, wish: Wish, mark: str, at: int) -> Draft:
     )
 
 
-def cancellation(ours: Customer, wish: Wish, mark: str, at: int) -> Draft:
+def cancellation(ours: Customer, wish: Wish, mark: str) -> Draft:
     """
-    What earlier changes have left to be charged is charged, for there will be no next invoice; what they have left to
-    be credited is given back, and of the rest of the period what the wish says.
+    There will be no next invoice: of a subscription that ends with its period, what earlier changes have left to be
+    credited goes to the customer's balance.
 
-    Stripe's own proration of a cancellation pays nobody (docs: Cancel subscriptions), so what is given back are credit
-    notes on what has been paid, after the subscription has ended.
+    Of one that ends now it is netted with the rest of the period, of which is given back what the wish says. Stripe's
+    own proration of a cancellation pays nobody (docs: Cancel subscriptions), so what is given back are credit notes on
+    what has been paid, after the subscription has ended, and what was still to be charged is dropped. Where more is to
+    be charged than is owed, that proration is right: it is charged less the rest of the period.
     """
     subscription = ours.live()
     theirs = subscription.theirs
     if not wish.terms["immediately"]:
-        return Draft(subscription.cancel_steps(mark, False), restore=subscription.put_back())
-    earlier = gateway.waiting(theirs)
-    waits, unused_time, owed = sum(earlier.values()), wish.terms["unused_time"], 0
-    if unused_time != "none" and theirs.status == "active":
-        unused = gateway.preview(theirs, at, earlier, cancel_now=True, proration_behavior="always_invoice").proration
-        owed = max(0, -unused.net_cents - sum(line.tax_cents for line in unused.lines))
-    owed += max(0, -waits)
-    due = give_back(owed, gateway.paid_in(theirs) if owed else [], unused_time, mark)
-    steps = subscription.cancel_steps(mark, True, invoice_now=waits > 0)
-    return Draft(steps, follow=due.steps, told={"given_back": due.public(unused_time, theirs.currency)})
+        draft = Draft(subscription.cancel_steps(mark, False), restore=subscription.put_back())
+        return _crediting(draft, theirs, mark)
+    unused_time = wish.terms["unused_time"]
+    ending = gateway.ending(theirs, unused=unused_time != "none" and theirs.status == "active")
+    owed = ending.owed_cents
+    due = give_back(owed, gateway.paid_for(theirs, ending.credits, owed), unused_time, mark)
+    *before, cancel = subscription.cancel_steps(mark, True, invoice_now=owed < 0)
+    if owed < 0 < ending.unused_cents:
+        cancel = replace(cancel, params=cancel.params | {"prorate": True})
+    told = {"given_back": due.public(unused_time, theirs.currency)}
+    return Draft([*before, cancel], follow=due.steps, told=told)
+
+
+def _crediting(draft: Draft, theirs: Theirs, mark: str) -> Draft:
+    """With what waits, as far as it was paid: it waits no more then, should the subscription be resumed."""
+    ending = gateway.ending(theirs, unused=False)
+    paid = sum(each.cents for each in gateway.paid_for(theirs, ending.credits, ending.owed_cents))
+    owed = min(ending.owed_cents, paid)
+    if owed <= 0:
+        return draft
+    booked = {"amount": -owed, "currency": theirs.currency, "metadata": {"change_id": mark}}
+    step = Step("credit_waiting", theirs.customer, booked | {"items": ending.waiting})
+    told = {"given_back": Due(0, owed, [step]).public("none", theirs.currency)}
+    return replace(draft, follow=[step], told=told)
 
 
 def _reckon(ours: Customer, wish: Wish, instant: int, at: int) -> Reckoning:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from billing.holds import Step
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a cancellation now would leave open, in minor units and with taxes, by Stripe's preview of it."""
+
+    unused_cents: int = 0  # of the rest of the period, what would be credited
+    waiting_cents: int = 0  # what earlier changes have left for the next invoice; negative: a credit
+    waiting: list[str] = field(default_factory=list)  # the invoice items that this is
+    credits: dict[str | None, int] = field(default_factory=dict)  # in both, by the invoice that is credited
+
+    @property
+    def owed_cents(self) -> int:
+        """To the customer; negative: what is still to be charged."""
+        return self.unused_cents - self.waiting_cents
+
+
 class Paid(NamedTuple):
-    """An invoice that has been paid, in minor units."""
+    """What has been paid of an invoice, and is to be given back of it, in minor units."""
 
     invoice: str
-    total_cents: int
-    by_card_cents: int  # the rest of it was paid from the customer's balance
-    given_back_cents: int  # by earlier credit notes
+    cents: int
+    by_card_cents: int  # what the card has paid of the invoice and has not had back
 
 
 class Due(NamedTuple):
@@ -37,11 +52,10 @@ def give_back(cents: int, paid: list[Paid], unused_time: str, mark: str) -> Due:
     """
     refunded, credited, steps = 0, 0, []
     for invoice in paid:
-        amount = min(cents, invoice.total_cents - invoice.given_back_cents)
+        amount = min(cents, invoice.cents)
         if amount <= 0:
             continue
-        by_card = max(0, invoice.by_card_cents - invoice.given_back_cents)
-        refund = min(amount, by_card) if unused_time == "refund" else 0
+        refund = min(amount, invoice.by_card_cents) if unused_time == "refund" else 0
         parts = {"refund_amount": refund, "credit_amount": amount - refund}
         params = {"amount": amount, "metadata": {"change_id": mark}} | {name: n for name, n in parts.items() if n}
         steps.append(Step("credit_note", invoice.invoice, params))

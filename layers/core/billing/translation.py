@@ -1,5 +1,6 @@
 """Stripe's objects in our words. Only the doors to Stripe see those."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -130,6 +131,22 @@ def lines(said: list[stripe.InvoiceLineItem]) -> list[Line]:
     ]
 
 
+def credits(said: list[stripe.InvoiceLineItem]) -> Counter[str | None]:
+    """What the credits among lines come to, with taxes, by the invoice that they credit; None: none is named."""
+    found: Counter[str | None] = Counter()
+    for line, told in zip(said, lines(said), strict=True):
+        cents = told.net_cents + told.tax_cents
+        if cents < 0:
+            found[_credited(line)] -= cents
+    return found
+
+
+def _credited(line: stripe.InvoiceLineItem) -> str | None:
+    about = _about(line)
+    details = about and about.proration_details
+    return details.credited_items.invoice if details and details.credited_items else None
+
+
 def fingerprint(said: stripe.PaymentMethod | str | None) -> str | None:
     return said.card.fingerprint if isinstance(said, stripe.PaymentMethod) and said.card else None
 
@@ -207,9 +224,13 @@ def upcoming(said: stripe.Invoice, all_lines: list[stripe.InvoiceLineItem]) -> U
 
 
 def invoice_item(line: stripe.InvoiceLineItem) -> str | None:
-    parent = line.parent
-    about = parent and (parent.subscription_item_details or parent.invoice_item_details)
+    about = _about(line)
     return about.invoice_item if about else None
+
+
+def _about(line: stripe.InvoiceLineItem):
+    parent = line.parent
+    return parent and (parent.subscription_item_details or parent.invoice_item_details)
 
 
 def of(parent) -> str | None:

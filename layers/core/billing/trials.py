@@ -52,7 +52,7 @@ def end_second(ours: Customer, at: int) -> None:
         subscription = ours.live()
         logger.warning("second_trial", subscription=subscription.theirs.id, action=wish.action)
         if wish.action == "cancel":
-            return pricing.cancellation(ours, wish, mark, at)
+            return pricing.cancellation(ours, wish, mark)
         return Draft(subscription.end_trial_steps(mark), restore=subscription.put_back())
 
     if _had_by_another(ours, _shown(ours)):
