@@ -1,6 +1,7 @@
 """How a wish becomes a fact, here and at Stripe, once: hold, apply, settle; and recover, by looking."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from billing import customer_table, gateway, plan_table, records, steps
 from billing.api import Request, logger
@@ -171,6 +172,7 @@ def settling(ours: Customer, said: Said, at: int, done: bool = False) -> Revisio
         known = ours.subscription and ours.subscription.theirs.id == said.id
         aside = None if known else customer_table.aside(ours.id, said.id)
         next_plan = plan_table.by_price(coming.price) if coming and coming.price else None
+        ours = _telling(ours) if done else ours
         revision = ours.absorb(said, plan, at, aside, next_plan, done)
         strange = {"unknown_status": said.status not in STATUSES, "unknown_plan": plan is None}
         strange["second_subscription"] = said.fills_slot and any(each.theirs.id == said.id for each in revision.aside)
@@ -183,6 +185,16 @@ def settling(ours: Customer, said: Said, at: int, done: bool = False) -> Revisio
     if isinstance(said, Session):
         return ours.opened(said, plan_table.priced(held.wish.terms["price"]), at)
     return ours.profiled(Profile(**held.wish.terms), at)
+
+
+def _telling(ours: Customer) -> Customer:
+    """What was to be given back is told as what has been: Stripe may have refused some of it."""
+    held = ours.pending
+    if not held or not held.draft.follow or "given_back" not in held.draft.told:
+        return ours
+    given_back = held.draft.told["given_back"] | gateway.given_back(held)
+    draft = replace(held.draft, told=held.draft.told | {"given_back": given_back})
+    return replace(ours, pending=replace(held, draft=draft))
 
 
 def _join(ours: Customer, held: Change, wish: Wish | None, request: Request) -> dict:
