@@ -1,4 +1,4 @@
-"""Findings: money given back too little, too much, or twice."""
+"""Money that was given back too little, too much, or twice, once; found by a review."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Findings: what others have done at Stripe, what a refusal leaves behind, and what a quote says."""
+"""What others have done at Stripe, what a refusal leaves behind, and what a quote says; found by a review."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Findings: what was to come is lost, a customer is locked out, a 2xx that is not so, or the reverse."""
+"""What was to come and got lost, who was locked out, what was answered and was not so, once; found by a review."""
 
 import pytest
 
