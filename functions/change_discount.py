@@ -21,12 +21,12 @@ def handler(request: Request, wanted: Promotion) -> dict:
     """In place of what discounts there are. What is paid already stays as it is."""
 
     def decide(ours: Customer) -> Wish | None:
-        code = wanted.promotion_code
-        return ours.live().discount(gateway.promotion(code) if code else None)
+        return ours.live().discount(wanted.promotion_code)
 
     def draft(ours: Customer, wish: Wish, mark: str) -> Draft:
         subscription = ours.live()
-        steps = subscription.discount_steps(mark, wish.terms["promotion"])
-        return Draft(steps, follow=subscription.put_back(mark), restore=subscription.put_back())
+        promotion = gateway.promotion(wish.terms["code"], subscription.theirs.customer)
+        steps, follow = subscription.discount_steps(mark, promotion), subscription.put_back(mark, discounted=True)
+        return Draft(steps, follow=follow, restore=subscription.put_back())
 
     return changes.carry_out(request, decide, draft)

@@ -37,13 +37,13 @@ def handler(request: Request, order: Order) -> dict:
 
     def decide(ours: Customer) -> Wish | None:
         plan, code = plan_table.on_sale(order.plan_slug), order.promotion_code
-        promotion = gateway.promotion(code) if code else None
-        return ours.check_out(plan, order.quantity, promotion, order.allow_promotion_codes, urls)
+        return ours.check_out(plan, order.quantity, code, order.allow_promotion_codes, urls)
 
     def draft(ours: Customer, wish: Wish, mark: str) -> Draft:
         theirs, plan = registration.theirs(ours, request.at), plan_table.priced(wish.terms["price"])
+        promotion = gateway.promotion(wish.terms["code"], theirs.id)
         trial = trials.first(ours, plan, None, theirs).granted  # of the card that is given there, the webhook tells
-        steps = ours.checkout_steps(plan, wish, mark, trial, gateway.taxed(), request.at)
+        steps = ours.checkout_steps(plan, wish, mark, trial, gateway.taxed(), request.at, promotion)
         return Draft(steps)
 
     def stands(ours: Customer) -> dict:

@@ -25,14 +25,16 @@ def handler(request: Request, order: Order) -> dict:
     """Charged at once if there is something to charge; else `incomplete`, with what the client confirms it with."""
 
     def decide(ours: Customer) -> Wish | None:
-        plan, code = plan_table.on_sale(order.plan_slug), order.promotion_code
-        return ours.subscribe(plan, order.quantity, order.payment_method, gateway.promotion(code) if code else None)
+        return ours.subscribe(
+            plan_table.on_sale(order.plan_slug), order.quantity, order.payment_method, order.promotion_code
+        )
 
     def draft(ours: Customer, wish: Wish, mark: str) -> Draft:
         theirs, plan = registration.theirs(ours, request.at), plan_table.priced(wish.terms["price"])
         on_file = theirs.payment_method is not None
+        promotion = gateway.promotion(wish.terms["code"], theirs.id)
         trial = trials.first(ours, plan, wish.terms["payment_method"], theirs)
-        steps = ours.subscribe_steps(plan, wish, mark, on_file, trial.granted, gateway.taxed())
+        steps = ours.subscribe_steps(plan, wish, mark, on_file, trial.granted, gateway.taxed(), promotion)
         return Draft(steps, claim=trial.card)
 
     return changes.carry_out(request, decide, draft)

@@ -2,7 +2,37 @@
 
 import pytest
 
-ORDER = {"plan_slug": "team", "quantity": 5, "payment_method": "pm_card_visa"}
+CARD = {"payment_method": "pm_card_visa"}
+ORDER = {"plan_slug": "team", "quantity": 5} | CARD
+
+
+class Death(BaseException):
+    """No handler of ours may catch it."""
+
+
+def ask(stripe, method, path, **params):
+    status, answer = stripe.handle(method, path, params)
+    assert status == 200, answer
+    return answer
+
+
+def pays_with(stripe, subscription, card):
+    theirs = stripe.subscriptions[subscription]["customer"]
+    method = ask(stripe, "POST", f"/v1/payment_methods/{card}/attach", customer=theirs)
+    ask(stripe, "POST", f"/v1/subscriptions/{subscription}", default_payment_method=method["id"])
+
+
+@pytest.fixture
+def dies_subscribing(stripe, moments):
+    """Once, when Stripe has made the subscription and its maker has not heard of it."""
+
+    def listen(now):
+        last = stripe.calls[-1] if stripe.calls else None
+        if now == "after post" and last and (last.method, last.path) == ("POST", "/v1/subscriptions"):
+            moments.remove(listen)
+            raise Death
+
+    return lambda: moments.append(listen)
 
 
 @pytest.fixture
@@ -108,6 +138,112 @@ def test_a_discount_by_stripes_dashboard_is_seen_and_may_be_taken_off(api, subsc
 
     assert discounts(seen) == [(None, "25.0", None)]
     assert api("PUT", "/subscription/discount", {"promotion_code": None}).json["discounts"] == []
+
+
+@pytest.fixture
+def single(stripe):
+    coupon = ask(stripe, "POST", "/v1/coupons", duration="forever", percent_off="50")
+    said = {"promotion": {"type": "coupon", "coupon": coupon["id"]}, "code": "SINGLE", "max_redemptions": "1"}
+    return ask(stripe, "POST", "/v1/promotion_codes", **said)
+
+
+@pytest.mark.parametrize("key", ["k", None])
+def test_who_dies_with_a_code_that_is_used_up_by_it_is_answered_by_a_retry(
+    api, plans, stripe, dies_subscribing, single, key
+):
+    order = {"plan_slug": "team", "quantity": 5, "promotion_code": "SINGLE"} | CARD
+    dies_subscribing()
+    with pytest.raises(Death):
+        api("POST", "/subscription", order, key=key)
+    answer = api("POST", "/subscription", order, key=key)
+
+    assert (answer.status, len(stripe.subscriptions)) == (200, 1), answer.json
+
+
+def test_the_same_order_with_a_code_used_up_by_it_is_answered(api, plans, stripe, single):
+    order = {"plan_slug": "team", "quantity": 5, "promotion_code": "SINGLE"} | CARD
+    first, again = api("POST", "/subscription", order), api("POST", "/subscription", order)
+
+    assert (first.status, again.status) == (200, 200), again.json
+
+
+def test_the_same_order_with_a_code_that_takes_off_once_is_answered_when_that_is_done(api, plans, stripe, promote):
+    promote("ONCE", percent_off="50", duration="once", max_redemptions="1")
+    first = api("POST", "/subscription", ORDER | {"promotion_code": "once"})
+    assert (first.status, first.json["discounts"]) == (200, [])
+    again = api("POST", "/subscription", ORDER | {"promotion_code": "ONCE"})
+    other = api("POST", "/subscription", ORDER | {"promotion_code": "OTHER"})
+
+    assert (again.status, again.json) == (200, first.json)
+    assert (other.status, other.json["code"]) == (409, "already_subscribed")
+    assert [each["total"] for each in stripe.invoices.values()] == [3000]
+
+
+def test_a_page_that_is_open_is_answered_though_its_code_can_no_longer_be_used(api, plans, stripe, promote):
+    id = promote("HALF", percent_off="50")
+    urls = {"success_url": "https://app.example.com/done", "cancel_url": "https://app.example.com/"}
+    order = {"plan_slug": "team", "promotion_code": "HALF"} | urls
+    first = api("POST", "/checkout", order)
+    ask(stripe, "POST", f"/v1/promotion_codes/{id}", active="false")
+    again = api("POST", "/checkout", order)
+
+    assert (first.status, again.status, again.json) == (200, 200, first.json)
+
+
+def test_of_a_code_of_many_customers_each_uses_its_own(api, subscribed, stripe):
+    assert (
+        api(
+            "POST", "/subscription", {"plan_slug": "team"} | {"payment_method": "pm_card_mastercard"}, customer="bob"
+        ).status
+        == 200
+    )
+    coupon = ask(stripe, "POST", "/v1/coupons", duration="forever", percent_off="50")
+    for customer in [each for each in stripe.customers]:
+        said = {"promotion": {"type": "coupon", "coupon": coupon["id"]}, "code": "MINE", "customer": customer}
+        ask(stripe, "POST", "/v1/promotion_codes", **said)
+
+    answers = [api("PUT", "/subscription/discount", {"promotion_code": "MINE"}, customer=who) for who in ("ada", "bob")]
+    assert [each.status for each in answers] == [200, 200], [each.json for each in answers]
+
+
+def test_the_code_of_another_customer_is_no_code(api, subscribed, stripe, promote):
+    promote("THEIRS", percent_off="50", customer=next(iter(stripe.customers)))
+    for route in (("POST", "/subscription", ORDER), ("PUT", "/subscription/discount", {})):
+        other = {"plan_slug": "team"} | CARD
+        if route[0] == "PUT":
+            assert api("POST", "/subscription", other, customer="bob").status == 200
+        answer = api(*route[:2], route[2] | {"promotion_code": "THEIRS"}, customer="bob")
+        assert (answer.status, answer.json["code"]) == (422, "no_such_promotion")
+
+    assert api("PUT", "/subscription/discount", {"promotion_code": "THEIRS"}).json["discounts"]
+
+
+def test_a_refused_discount_leaves_what_waits_for_its_payment(api, subscribed, stripe):
+    pays_with(stripe, subscribed["id"], "pm_card_chargeCustomerFail")
+    assert api("PUT", "/subscription/seats", {"quantity": 8}).json["pending_change"]
+    other = ask(stripe, "POST", "/v1/customers")
+    coupon = ask(stripe, "POST", "/v1/coupons", duration="forever", percent_off="50")
+    said = {"promotion": {"type": "coupon", "coupon": coupon["id"]}, "code": "OTHER", "customer": other["id"]}
+    ask(stripe, "POST", "/v1/promotion_codes", **said)
+    answer = api("PUT", "/subscription/discount", {"promotion_code": "OTHER"})
+
+    assert answer.status == 422
+    assert stripe.subscriptions[subscribed["id"]]["pending_update"], "what waited is void though nothing was changed"
+
+
+@pytest.mark.parametrize("code", ["TENTH", None])
+def test_no_discount_is_changed_while_a_change_waits_for_its_payment(api, subscribed, stripe, promote, code):
+    promote("HALF", percent_off="50")
+    promote("TENTH", percent_off="10")
+    api("PUT", "/subscription/discount", {"promotion_code": "HALF"})
+    pays_with(stripe, subscribed["id"], "pm_card_chargeCustomerFail")
+    waits = api("PUT", "/subscription/seats", {"quantity": 20}).json["pending_change"]
+    answer = api("PUT", "/subscription/discount", {"promotion_code": code})
+
+    assert (answer.status, answer.json["code"]) == (422, "not_changeable")
+    assert api("PUT", "/subscription/discount", {"promotion_code": "half"}).json["pending_change"] == waits
+    assert api("DELETE", "/subscription/change").status == 200
+    assert api("PUT", "/subscription/discount", {"promotion_code": code}).status == 200
 
 
 @pytest.mark.parametrize("body", [{}, {"promotion_code": ""}, {"promotion_code": "a b"}, {"promotion_code": 5}])

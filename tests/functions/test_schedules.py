@@ -14,6 +14,29 @@ def schedules(stripe, status="active"):
     return [each for each in stripe.subscription_schedules.values() if each["status"] == status]
 
 
+def ask(stripe, method, path, **params):
+    status, answer = stripe.handle(method, path, params)
+    assert status == 200, answer
+    return answer
+
+
+@pytest.fixture
+def by_dashboard(stripe, subscribed):
+    """A schedule that someone makes in Stripe's dashboard: the phase that runs, and what comes after it."""
+
+    def make(*coming, **settings):
+        made = ask(stripe, "POST", "/v1/subscription_schedules", from_subscription=subscribed["id"])
+        now = made["phases"][0]
+        span = {"start_date": str(now["start_date"]), "end_date": str(now["end_date"])}
+        item = {"price": now["items"][0]["price"], "quantity": "5"}
+        month = {"duration": {"interval": "month"}}
+        phases = [span | {"items": [item]}]
+        phases += [month | {"items": [item | {"quantity": seats}]} | said for seats, said in coming]
+        ask(stripe, "POST", f"/v1/subscription_schedules/{made['id']}", phases=phases, **settings)
+
+    return make
+
+
 def record():
     return customer_table.find("ada", 0)
 
@@ -279,6 +302,64 @@ def test_what_is_scheduled_or_discounted_in_stripes_dashboard_is_seen(api, subsc
 
     assert api("GET", "/subscription").json["scheduled_change"]["seats"] == 2
     assert api("DELETE", "/subscription/change").json["scheduled_change"] is None
+
+
+def test_what_ends_with_a_schedule_of_the_dashboard_still_ends_after_a_pause(api, subscribed, stripe, by_dashboard):
+    by_dashboard(("2", {}), ("1", {}), end_behavior="cancel")
+    assert api("POST", "/subscription/pause", {}).status == 200
+
+    (again,) = schedules(stripe)
+    assert [each["items"][0]["quantity"] for each in again["phases"]] == [5, 2, 1]
+    assert again["end_behavior"] == "cancel"
+
+
+@pytest.mark.parametrize("again", ["pause", "resume"])
+def test_what_ends_with_its_period_by_a_schedule_of_the_dashboard_still_ends(
+    api, subscribed, stripe, clock, by_dashboard, again
+):
+    by_dashboard(end_behavior="cancel")
+    assert api("POST", "/subscription/pause", {}).status == 200
+    if again == "resume":
+        assert api("POST", "/subscription/resume", {}).status == 200
+    clock.pass_by(days=32)
+    stripe.tick()
+
+    assert stripe.subscriptions[subscribed["id"]]["status"] == "canceled"
+
+
+def test_what_the_dashboard_takes_off_later_is_taken_off_then_unless_a_code_takes_its_place(
+    api, subscribed, stripe, by_dashboard
+):
+    _, coupon = stripe.handle("POST", "/v1/coupons", {"duration": "forever", "percent_off": "20"})
+    _, half = stripe.handle("POST", "/v1/coupons", {"duration": "forever", "percent_off": "50"})
+    stripe.handle(
+        "POST", "/v1/promotion_codes", {"promotion": {"type": "coupon", "coupon": half["id"]}, "code": "HALF"}
+    )
+    by_dashboard(("2", {"discounts": [{"coupon": coupon["id"]}]}), ("1", {"proration_behavior": "none"}))
+
+    def to_come():
+        (schedule,) = schedules(stripe)
+        return [[each["discounts"], each["proration_behavior"]] for each in schedule["phases"][1:]]
+
+    before = to_come()
+    for action in ("pause", "resume"):
+        assert api("POST", f"/subscription/{action}", {}).status == 200
+    assert to_come() == before
+    assert api("PUT", "/subscription/discount", {"promotion_code": "HALF"}).status == 200
+    (held,) = stripe.subscriptions[subscribed["id"]]["discounts"]
+    assert [[each["discount"] for each in discounts] for discounts, _ in to_come()] == [[held], [held]]
+
+
+def test_a_schedule_of_the_dashboard_is_put_back_whole_if_what_takes_its_place_is_declined(
+    api, subscribed, stripe, by_dashboard
+):
+    by_dashboard(("2", {}), ("1", {}), end_behavior="cancel")
+    stripe.fault("card_declined", method="POST", path=f"/v1/subscriptions/{subscribed['id']}$", times=1)
+    assert api("PUT", "/subscription/seats", {"quantity": 8}).status == 402
+
+    (again,) = schedules(stripe)
+    assert [each["items"][0]["quantity"] for each in again["phases"]] == [5, 2, 1]
+    assert again["end_behavior"] == "cancel"
 
 
 def test_one_that_costs_less_is_quoted_over_it_too(api, subscribed, fewer, stripe, clock):

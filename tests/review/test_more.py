@@ -36,34 +36,6 @@ def attached(stripe):
     return [each for each in stripe.subscription_schedules.values() if each["status"] == "active"]
 
 
-def test_a_refused_discount_leaves_what_waits_for_its_payment(api, subscribed, stripe):
-    pays_with(stripe, subscribed["id"], "pm_card_chargeCustomerFail")
-    assert api("PUT", "/subscription/seats", {"quantity": 8}).json["pending_change"]
-    other = ask(stripe, "POST", "/v1/customers")
-    coupon = ask(stripe, "POST", "/v1/coupons", duration="forever", percent_off="50")
-    said = {"promotion": {"type": "coupon", "coupon": coupon["id"]}, "code": "OTHER", "customer": other["id"]}
-    ask(stripe, "POST", "/v1/promotion_codes", **said)
-    answer = api("PUT", "/subscription/discount", {"promotion_code": "OTHER"})
-
-    assert answer.status == 422
-    assert stripe.subscriptions[subscribed["id"]]["pending_update"], "what waited is void though nothing was changed"
-
-
-def test_what_ends_with_a_schedule_of_the_dashboard_still_ends_after_a_pause(api, subscribed, stripe):
-    made = ask(stripe, "POST", "/v1/subscription_schedules", from_subscription=subscribed["id"])
-    now = made["phases"][0]
-    span = {"start_date": str(now["start_date"]), "end_date": str(now["end_date"])}
-    item = {"price": now["items"][0]["price"], "quantity": "5"}
-    phases = [span | {"items": [item]}]
-    phases += [{"items": [item | {"quantity": quantity}], "duration": {"interval": "month"}} for quantity in "21"]
-    ask(stripe, "POST", f"/v1/subscription_schedules/{made['id']}", phases=phases, end_behavior="cancel")
-    assert api("POST", "/subscription/pause", {}).status == 200
-
-    (again,) = attached(stripe)
-    assert [each["items"][0]["quantity"] for each in again["phases"]] == [5, 2, 1]
-    assert again["end_behavior"] == "cancel"
-
-
 def test_the_next_invoice_of_a_quote_for_later_is_the_next_invoice(api, subscribed, stripe, clock):
     clock.pass_by(days=10)
     api("PUT", "/subscription/seats", {"quantity": 4})
@@ -185,19 +157,3 @@ def test_who_waits_to_pay_and_wishes_for_what_there_is_is_charged_nothing(api, s
         0,
         6000,
     ), answer
-
-
-def test_a_coupon_that_is_used_once_takes_off_once(api, subscribed, stripe, clock):
-    """A coupon for the next invoice is in the charge of a change already, and again on the renewal."""
-    clock.pass_by(days=10)
-    coupon = ask(stripe, "POST", "/v1/coupons", duration="once", percent_off="100")
-    ask(stripe, "POST", "/v1/promotion_codes", promotion={"type": "coupon", "coupon": coupon["id"]}, code="ONCE")
-    api("PUT", "/subscription/discount", {"promotion_code": "ONCE"})
-    answer = api("PUT", "/subscription/seats", {"quantity": 6})
-    waits = sum(each["amount"] for each in stripe.invoice_items.values() if each["invoice"] is None)
-    for _ in range(3):
-        clock.pass_by(days=8)
-        stripe.tick()
-    renewal = [each for each in stripe.invoices.values() if each["billing_reason"] == "subscription_cycle"]
-
-    assert waits >= 0 or renewal[-1]["total"] - waits >= 7000, (waits, renewal[-1]["total"], answer.json["proration"])

@@ -127,47 +127,6 @@ def test_a_customer_is_not_locked_out_because_putting_back_failed_at_stripe_once
     assert [len(each["phases"]) for each in attached(stripe)] == [2]
 
 
-@pytest.fixture
-def single(stripe):
-    coupon = ask(stripe, "POST", "/v1/coupons", duration="forever", percent_off="50")
-    said = {"promotion": {"type": "coupon", "coupon": coupon["id"]}, "code": "SINGLE", "max_redemptions": "1"}
-    return ask(stripe, "POST", "/v1/promotion_codes", **said)
-
-
-@pytest.mark.parametrize("key", ["k", None])
-def test_who_dies_with_a_code_that_is_used_up_by_it_is_answered_by_a_retry(api, plans, stripe, moments, single, key):
-    order = {"plan_slug": "team", "quantity": 5, "promotion_code": "SINGLE"} | CARD
-    at_call(stripe, moments, "POST", "/v1/subscriptions", die)
-    with pytest.raises(Death):
-        api("POST", "/subscription", order, key=key)
-    answer = api("POST", "/subscription", order, key=key)
-
-    assert (answer.status, len(stripe.subscriptions)) == (200, 1), answer.json
-
-
-def test_the_same_order_with_a_code_used_up_by_it_is_answered(api, plans, stripe, single):
-    order = {"plan_slug": "team", "quantity": 5, "promotion_code": "SINGLE"} | CARD
-    first, again = api("POST", "/subscription", order), api("POST", "/subscription", order)
-
-    assert (first.status, again.status) == (200, 200), again.json
-
-
-def test_of_a_code_of_many_customers_each_uses_its_own(api, subscribed, stripe):
-    assert (
-        api(
-            "POST", "/subscription", {"plan_slug": "team"} | {"payment_method": "pm_card_mastercard"}, customer="bob"
-        ).status
-        == 200
-    )
-    coupon = ask(stripe, "POST", "/v1/coupons", duration="forever", percent_off="50")
-    for customer in [each for each in stripe.customers]:
-        said = {"promotion": {"type": "coupon", "coupon": coupon["id"]}, "code": "MINE", "customer": customer}
-        ask(stripe, "POST", "/v1/promotion_codes", **said)
-
-    answers = [api("PUT", "/subscription/discount", {"promotion_code": "MINE"}, customer=who) for who in ("ada", "bob")]
-    assert [each.status for each in answers] == [200, 200], [each.json for each in answers]
-
-
 def test_a_quote_of_other_seats_joins_nothing(api, subscribed, stripe, moments):
     quoted = api("POST", "/subscription/quote", {"quantity": 8}).json
     others = []

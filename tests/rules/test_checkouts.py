@@ -19,8 +19,8 @@ URLS = {"success_url": "https://app.example.com/done", "cancel_url": "https://ap
 NEW = Customer("ada", START, START, version=3, stripe_id="cus_1")
 
 
-def wished(ours, plan=TEAM, quantity=5, promotion=None, codes=False, urls=URLS):
-    return ours.check_out(plan, quantity, promotion, codes, urls)
+def wished(ours, plan=TEAM, quantity=5, code=None, codes=False, urls=URLS):
+    return ours.check_out(plan, quantity, code, codes, urls)
 
 
 WISH, BUYING = wished(NEW) or Wish("none"), NEW.subscribe(TEAM, 5) or Wish("none")
@@ -37,9 +37,9 @@ def held(ours):
     return ours.hold(Change("c", "mark", "f", WISH, draft, held_at=START, sent_at=START), START).customer
 
 
-def steps(ours, plan=TEAM, trial=False, taxed=False, **wish):
+def steps(ours, plan=TEAM, trial=False, taxed=False, promotion=None, **wish):
     wanted = wished(ours, plan, **wish)
-    return ours.checkout_steps(plan, wanted, "mark", trial, taxed, START)
+    return ours.checkout_steps(plan, wanted, "mark", trial, taxed, START, promotion)
 
 
 def calls(steps):
@@ -48,7 +48,7 @@ def calls(steps):
 
 def test_the_same_wish_is_the_page_that_is_open_and_any_other_is_not():
     assert wished(BROWSING) is None
-    others = [{"plan": PRO}, {"quantity": 6}, {"promotion": "promo_1"}, {"codes": True}]
+    others = [{"plan": PRO}, {"quantity": 6}, {"code": "HALF"}, {"codes": True}]
     for other in [*others, {"urls": URLS | {"success_url": "https://app.example.com/"}}]:
         assert wished(BROWSING, **other) is not None
 

@@ -109,9 +109,9 @@ def test_hearing_the_same_again_writes_nothing():
 
 
 def test_what_a_subscription_is_made_with():
-    wish = Wish("subscribe", {"price": "price_team", "quantity": 1, "payment_method": None, "promotion": "promo_1"})
+    wish = Wish("subscribe", {"price": "price_team", "quantity": 1, "payment_method": None, "code": "HALF"})
     new = Customer("bob", START, START, stripe_id="cus_2")
-    (made,) = new.subscribe_steps(TEAM, wish, "c", False, trial=True, taxed=True)
+    (made,) = new.subscribe_steps(TEAM, wish, "c", False, trial=True, taxed=True, promotion="promo_1")
     (plain,) = new.subscribe_steps(TEAM, wish, "c", False, trial=False, taxed=False)
 
     assert made.params["trial_period_days"] == 14
@@ -120,7 +120,7 @@ def test_what_a_subscription_is_made_with():
         {"enabled": True},
         [{"promotion_code": "promo_1"}],
     )
-    assert not plain.params.keys() & {"trial_period_days", "automatic_tax"}
+    assert not plain.params.keys() & {"trial_period_days", "automatic_tax", "discounts"}
     assert ADA.absorb(replace(FIVE, trial_ends_at=END), TEAM, START).customer.trialed
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from billing.checkouts import LIFE, Checkout, Session
+from billing.discounts import same_code
 from billing.errors import AlreadySubscribed, ChangeInFlight, NotFound
 from billing.holds import EXPIRY, Change, Settled, Step, Wish, digest
 from billing.invoices import Invoice
@@ -72,36 +73,41 @@ class Customer:
         return self.subscription
 
     def subscribe(
-        self, plan: Plan, quantity: int, payment_method: str | None = None, promotion: str | None = None
+        self, plan: Plan, quantity: int, payment_method: str | None = None, code: str | None = None
     ) -> Wish | None:
         """
         One live subscription per customer; None if it already is the wished one.
 
-        One that was never paid does not fill the slot: the same wish may still pay it, another one replaces it.
+        One that was never paid does not fill the slot: the same wish may still pay it, another one replaces it. The
+        code is compared as it was typed: Stripe no longer lists one that the wish itself has used up.
         """
         plan.seat(quantity)
+        code = same_code(code)
         if self.subscription and not self.subscription.theirs.ended:
             theirs = self.subscription.theirs
             same = (theirs.price, theirs.quantity) == (plan.price, quantity)
-            same &= promotion is None or promotion in [discount.promotion for discount in theirs.discounts]
+            same &= code in (None, self.subscription.bought_with, *self.subscription.codes())
             same &= theirs.fills_slot or not self.checkout  # what is paid here, and on the page, is paid twice
             if same and payment_method in ((None, self.payment_method) if theirs.fills_slot else (None,)):
                 return None
         self._need_free_slot()
-        terms = {"price": plan.price, "quantity": quantity, "payment_method": payment_method, "promotion": promotion}
+        terms = {"price": plan.price, "quantity": quantity, "payment_method": payment_method, "code": code}
         return Wish("subscribe", terms)
 
-    def check_out(self, plan: Plan, quantity: int, promotion: str | None, codes: bool, urls: dict) -> Wish | None:
+    def check_out(self, plan: Plan, quantity: int, code: str | None, codes: bool, urls: dict) -> Wish | None:
         """To subscribe on a page of Stripe's; None if that page is open."""
         plan.seat(quantity)
         self._need_free_slot()
-        terms = {"price": plan.price, "quantity": quantity, "promotion": promotion, "codes": codes}
+        terms = {"price": plan.price, "quantity": quantity, "code": same_code(code), "codes": codes}
         wish = Wish("checkout", terms | urls)
         return None if self.checkout and self.checkout.wish == digest(wish) else wish
 
-    def subscribe_steps(self, plan: Plan, wish: Wish, mark: str, on_file: bool, trial: bool, taxed: bool) -> list[Step]:
+    def subscribe_steps(
+        self, plan: Plan, wish: Wish, mark: str, on_file: bool, trial: bool, taxed: bool, promotion: str | None = None
+    ) -> list[Step]:
         """
         With a payment method, given or on file, Stripe charges at once; without, the client confirms the first payment.
+        `promotion` is what Stripe has under the wished code.
 
         What is given goes on file first: if it is declined there, nothing has changed.
         """
@@ -114,8 +120,8 @@ class Customer:
             "billing_mode": {"type": "flexible"},
             "metadata": {"change_id": mark, "customer": self.id},
         }
-        if wish.terms["promotion"]:
-            params["discounts"] = [{"promotion_code": wish.terms["promotion"]}]
+        if promotion:
+            params["discounts"] = [{"promotion_code": promotion}]
         if taxed:
             params["automatic_tax"] = {"enabled": True}
         if trial:
@@ -123,7 +129,9 @@ class Customer:
         steps = [Step("put_on_file", stripe_id, {"payment_method": given})] if given else []
         return [*steps, *self._make_way(mark), Step("create_subscription", stripe_id, params)]
 
-    def checkout_steps(self, plan: Plan, wish: Wish, mark: str, trial: bool, taxed: bool, at: int) -> list[Step]:
+    def checkout_steps(
+        self, plan: Plan, wish: Wish, mark: str, trial: bool, taxed: bool, at: int, promotion: str | None = None
+    ) -> list[Step]:
         """
         A card is always asked for, also where there is nothing to pay yet: it is what one trial per card is told by.
 
@@ -142,8 +150,8 @@ class Customer:
             "metadata": metadata,
             "subscription_data": subscription | (plan.trial() if trial else {}),
         }
-        if wish.terms["promotion"]:
-            params["discounts"] = [{"promotion_code": wish.terms["promotion"]}]
+        if promotion:
+            params["discounts"] = [{"promotion_code": promotion}]
         if wish.terms["codes"]:
             params["allow_promotion_codes"] = True
         if taxed:
@@ -241,7 +249,8 @@ class Customer:
             fields["terms"] = self.terms + 1
         if held and (done or (not held.draft.follow and self._shows(theirs, held))):
             waits = theirs.awaited is not None and theirs.awaited.change == held.mark and held.draft.restore
-            fields["subscription"] = after = replace(after, awaiting=held if waits else None)
+            bought_with = held.wish.terms.get("code") if held.wish.action == "subscribe" else after.bought_with
+            fields["subscription"] = after = replace(after, awaiting=held if waits else None, bought_with=bought_with)
             answer = _answer(held, after.public(plan, at))
             fields["payment_method"] = held.wish.terms.get("payment_method") or self.payment_method
             if held.wish.action == "subscribe":

@@ -9,6 +9,11 @@ from billing.periods import rfc3339
 CODE = r"^[A-Za-z0-9-]{1,100}$"  # what a customer may type
 
 
+def same_code(typed: str | None) -> str | None:
+    """To Stripe a code is the same in any case (docs: Promotion codes)."""
+    return typed and typed.upper()
+
+
 @dataclass(frozen=True, slots=True)
 class Discount:
     id: str  # di_...

@@ -248,12 +248,28 @@ def unpaid(theirs: Theirs) -> bool:
     return bool(made) and made[0].status in ("void", "uncollectible")
 
 
-def promotion(code: str) -> str:
-    """The promotion code that a customer means, if anyone can use it now; Stripe itself says who may."""
-    found = ask(client().v1.promotion_codes.list, {"code": code, "active": True, "limit": 1}).data
+def promotion(code: str | None, customer: str) -> str | None:
+    """
+    What a customer of Stripe's means by a code: its own, else the one that is nobody's; never another customer's.
+
+    A code is unique among those that a customer may use, not in the account (docs: Promotion codes). Whether this
+    customer may use it now, beyond that, Stripe says.
+    """
+    if not code:
+        return None
+    wanted: Any = {"code": code, "active": True, "limit": 100}
+
+    def find() -> str | None:
+        own = client().v1.promotion_codes.list(wanted | {"customer": customer}).data
+        if own:
+            return own[0].id
+        every = client().v1.promotion_codes.list(wanted).auto_paging_iter()
+        return next((each.id for each in every if not (each.customer or each.customer_account)), None)
+
+    found = ask(find)
     if not found:
         raise errors.NoSuchPromotion("there is no such promotion code, or it can no longer be used")
-    return found[0].id
+    return found
 
 
 def card(payment_method: str) -> str | None:

@@ -192,7 +192,7 @@ def _see_released(step: Step, mark: str) -> Theirs | None:
 def _release_blank(step: Step, options: dict) -> None:
     """A schedule that was made and never told what is to come."""
     theirs = gateway.subscription(step.target)
-    if theirs.schedule and not theirs.scheduled:
+    if theirs.schedule and not theirs.schedule.starts_at:
         ask(client().v1.subscription_schedules.release, theirs.schedule.id, {}, options)
 
 
@@ -200,8 +200,7 @@ def _schedule_change(step: Step, options: dict) -> None:
     """
     What is to come, in place of what was: a schedule of the subscription as it is, unless it has one, then its phases.
 
-    What is left out of a phase is dropped (docs: Subscription schedules), so the current one is sent as it is; what
-    goes with a subscription, be it discounts or add-ons, stays in the next one.
+    What is left out of a phase is dropped (docs: Subscription schedules), so the current one is sent as it is.
     """
     made, phased = _keys(options, "schedule", "phases")
     attached = ask(client().v1.subscriptions.retrieve, step.target, {"expand": ["schedule"]})
@@ -214,16 +213,21 @@ def _schedule_change(step: Step, options: dict) -> None:
     late = max(0, schedule.current_phase.end_date - ends) if ends <= began else 0  # its own period is over
     now = translation.phase(next(each for each in schedule.phases if each.start_date == began))
     plan = translation.theirs(attached).price
-    coming = {name: value for name, value in now.items() if name in INHERITED} | step.params["phase"]
-    named = {item["price"] for item in coming["items"]} | {plan}
-    coming["items"] = [*coming["items"], *(item for item in now["items"] if item["price"] not in named)]
+    coming = [_coming(phase, now, plan, late) for phase in step.params["phases"]]
     if late:
         logger.error("scheduled_change_late", subscription=step.target, seconds=late)
-    if "end_date" in coming:
-        coming["end_date"] += late
-    phases = [now | {"start_date": began, "end_date": ends + late}, coming]
-    said = {"phases": phases, "end_behavior": "release", "proration_behavior": "none"}
+    phases = [now | {"start_date": began, "end_date": ends + late}, *coming]
+    said = {"phases": phases, "end_behavior": step.params["end_behavior"], "proration_behavior": "none"}
     ask(client().v1.subscription_schedules.update, schedule.id, said | {"metadata": step.params["metadata"]}, phased)
+
+
+def _coming(phase: dict, now: dict, plan: str, late: int) -> dict:
+    """A phase that is put back is whole. In a new one stays what goes with a subscription: discounts, and add-ons."""
+    inherited = {name: value for name, value in now.items() if name in INHERITED} | phase
+    if "end_date" in phase:
+        return inherited | {"end_date": phase["end_date"] + late}
+    named = {item["price"] for item in phase["items"]} | {plan}
+    return inherited | {"items": [*phase["items"], *(item for item in now["items"] if item["price"] not in named)]}
 
 
 def _resume_subscription(step: Step, options: dict) -> None:

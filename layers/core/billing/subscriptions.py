@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from billing.discounts import same_code
 from billing.errors import NotChangeable, NotFound, NothingToResume, NotPausable, OtherCurrency
 from billing.holds import Change, Draft, Step, Wish, digest
 from billing.periods import rfc3339
 from billing.plans import Plan
-from billing.theirs import STATUSES, Theirs
+from billing.theirs import DASHBOARD, STATUSES, Theirs
 
 DAY = 86_400
 
@@ -36,6 +37,7 @@ class Subscription:
     coming: str | None = None  # the plan of a change that waits for its payment, or is to come
     coming_version: int | None = None
     awaiting: Change | None = None  # the one that waits, if it has put aside what was to come
+    bought_with: str | None = None  # the promotion code: what it takes off once is no discount of Stripe's afterwards
 
     def access(self, plan: Plan | None, at: int) -> tuple[bool, str]:
         """Whether it gives access now, and why. An unknown status: as the last known one."""
@@ -87,12 +89,23 @@ class Subscription:
                 return None
         return Wish("change", {"price": plan.price, "quantity": quantity, "effective": effective})
 
-    def discount(self, promotion: str | None) -> Wish | None:
-        """A promotion code in place of what discounts there are; or none. It counts from the next invoice on."""
-        theirs = self.changeable()
-        if [each.promotion for each in theirs.discounts] == ([promotion] if promotion else []):
+    def codes(self) -> list[str | None]:
+        """Of its discounts; None: of a coupon, by someone with Stripe's dashboard."""
+        return [same_code(each.code) for each in self.theirs.discounts]
+
+    def discount(self, code: str | None) -> Wish | None:
+        """
+        A promotion code in place of what discounts there are; or none. It counts from the next invoice on.
+
+        Not while a change waits for its payment: that was reckoned with the discounts there are, and would be void
+        before Stripe says whether it takes the code.
+        """
+        theirs, code = self.changeable(), same_code(code)
+        if self.codes() == ([code] if code else []):
             return None
-        return Wish("discount", {"promotion": promotion})
+        if theirs.awaited:
+            raise NotChangeable("not while a change waits for its payment: pay or withdraw that first")
+        return Wish("discount", {"code": code})
 
     def cancel(self, immediately: bool, unused_time: str) -> Wish | None:
         """A subscription that was never paid has no period to wait for: it is cancelled now."""
@@ -152,16 +165,22 @@ class Subscription:
         have = [self.theirs.price, self.theirs.quantity]
         return [Step("release_schedule", self.theirs.id, {"schedule": schedule.id, "have": have})] if schedule else []
 
-    def put_back(self, mark: str | None = None) -> list[Step]:
-        """What is to come is to come again: after a change that leaves it standing, or one that has failed."""
-        to_come = self.theirs.scheduled
+    def put_back(self, mark: str | None = None, discounted: bool = False) -> list[Step]:
+        """
+        What is to come is to come again: after a change that leaves it standing, or one that has failed.
+
+        What is ours has the discounts that the subscription has by then. What was made in Stripe's dashboard has its
+        own, unless they are what is changed (`discounted`).
+        """
+        schedule = self.theirs.schedule
         if self.awaiting:
             return self.awaiting.draft.restore
-        if not to_come or not to_come.starts_at:
+        if not schedule or not schedule.starts_at:
             return []
-        ours = to_come.change is not None  # and has the discounts that the subscription has, by then
-        phase = {name: value for name, value in to_come.phase.items() if name != "discounts" or not ours}
-        return [self._schedule(mark or to_come.change or "", phase, to_come.starts_at)]
+        left = () if schedule.foreign and not discounted else ("discounts",)
+        phases = [{name: value for name, value in each.items() if name not in left} for each in schedule.phases]
+        end, origin = schedule.end_behavior, DASHBOARD if schedule.foreign else ""
+        return [self._schedule(mark or schedule.change or "", phases, schedule.starts_at, end, origin)]
 
     def unschedule(self) -> list[Step]:
         """What is to come as it was, if a change of it comes to nothing half way; or nothing."""
@@ -202,7 +221,7 @@ class Subscription:
 
     def discount_steps(self, mark: str, promotion: str | None) -> list[Step]:
         discounts = [{"promotion_code": promotion}] if promotion else ""
-        return [*self.void(), *self.release(), self._update(mark, {"discounts": discounts})]
+        return [*self.release(), self._update(mark, {"discounts": discounts})]
 
     def repricing(self, price: str | None, quantity: int, at: int, resets: bool) -> dict:
         """
@@ -243,7 +262,7 @@ class Subscription:
             "duration": {"interval": plan.billing_interval, "interval_count": 1},
         }
         anew = {"billing_cycle_anchor": "phase_start"} if resets else {}
-        return [*self.void(), self._schedule(mark, phase | anew, self.theirs.current_period_end)]
+        return [*self.void(), self._schedule(mark, [phase | anew], self.theirs.current_period_end)]
 
     def may_invoice(self, at: int) -> bool:
         recent = [then for then in self.invoiced_at if then > at - 60]
@@ -328,9 +347,9 @@ class Subscription:
             theirs.id, theirs.status, theirs.price, theirs.quantity, period, discounts, theirs.collection_paused
         )
 
-    def _schedule(self, mark: str, phase: dict, starts_at: int) -> Step:
-        params = {"phase": phase, "starts_at": starts_at, "metadata": {"change_id": mark}}
-        return Step("schedule_change", self.theirs.id, params)
+    def _schedule(self, mark: str, phases: list[dict], starts_at: int, end: str = "release", origin: str = "") -> Step:
+        params = {"phases": phases, "starts_at": starts_at, "end_behavior": end}
+        return Step("schedule_change", self.theirs.id, params | {"metadata": {"change_id": mark, "origin": origin}})
 
     def _update(self, mark: str, params: dict) -> Step:
         return Step("update_subscription", self.theirs.id, params | {"metadata": {"change_id": mark}})

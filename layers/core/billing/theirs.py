@@ -10,6 +10,8 @@ from billing.discounts import Discount
 STATUSES = {"incomplete", "incomplete_expired", "trialing", "active", "past_due", "unpaid", "paused", "canceled"}
 ENDED = {"canceled", "incomplete_expired"}
 
+DASHBOARD = "dashboard"  # the origin, in its metadata, of a schedule that somebody else has made and we have put back
+
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
@@ -30,11 +32,13 @@ class Schedule:
     """
 
     id: str  # sub_sched_...
-    change: str | None  # mark of the change of ours that made it
-    price: str | None = None  # of the next phase; None: nothing is to come, the schedule has done its work
+    change: str | None  # mark of the change of ours that made it, or put it back
+    price: str | None = None  # of the next phase; None: no change is to come
     quantity: int = 0
-    starts_at: int | None = None
-    phase: dict = field(default_factory=dict)  # the next one, as Stripe takes it: to put it back
+    starts_at: int | None = None  # when what is to come begins, be it the end; None: the schedule has done its work
+    phases: list[dict] = field(default_factory=list)  # all that are to come, as Stripe takes them: to put them back
+    end_behavior: str = "release"  # what comes after them: cancel, release
+    foreign: bool = False  # made in Stripe's dashboard: it is put back as it was
 
 
 @dataclass(frozen=True, slots=True)

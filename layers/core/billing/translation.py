@@ -1,8 +1,9 @@
 """Stripe's objects in our words. Only the doors to Stripe see those."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
+from typing import Any
 
 import stripe
 
@@ -11,7 +12,7 @@ from billing.customers import TheirCustomer
 from billing.discounts import Discount
 from billing.invoices import Invoice, Upcoming
 from billing.proration import Line
-from billing.theirs import Awaited, Schedule, Theirs
+from billing.theirs import DASHBOARD, Awaited, Schedule, Theirs
 
 EXPAND = [  # of a subscription
     "default_payment_method",
@@ -21,6 +22,24 @@ EXPAND = [  # of a subscription
     "pending_setup_intent",
     "schedule",
 ]
+
+PHASE = {  # of a schedule: what is sent again as it was; the shares of Stripe Connect are not
+    "automatic_tax",
+    "billing_cycle_anchor",
+    "collection_method",
+    "default_payment_method",
+    "default_tax_rates",
+    "description",
+    "discounts",
+    "invoice_settings",
+    "items",
+    "proration_behavior",
+    "trial_end",
+}
+BEGINNING = {
+    "add_invoice_items",
+    "metadata",
+}  # what a phase brings when it begins: of one that runs it has been brought
 
 
 def theirs(said: stripe.Subscription) -> Theirs:
@@ -84,39 +103,47 @@ def _discount(said: stripe.Discount) -> Discount:
 
 
 def _schedule(said: stripe.SubscriptionSchedule) -> Schedule:
-    ends = said.current_phase.end_date if said.current_phase else 0
-    coming = next((each for each in said.phases if each.start_date >= ends), None)
-    attached = Schedule(said.id, change_id(said.metadata))
-    if not coming:
+    mark, ends = change_id(said.metadata), said.current_phase.end_date if said.current_phase else 0
+    coming = [each for each in said.phases if each.start_date >= ends]
+    attached = Schedule(said.id, mark, foreign=not mark or origin(said.metadata) == DASHBOARD)
+    if not ends or (not coming and said.end_behavior == "release"):
         return attached
-    item = coming["items"][0]
-    return replace(
+    whole = replace(
         attached,
-        price=id_of(item.price),
-        quantity=item.quantity or 0,
-        starts_at=coming.start_date,
-        phase=phase(coming) | {"end_date": coming.end_date},
+        starts_at=ends,
+        phases=[phase(each, PHASE | BEGINNING) | {"end_date": each.end_date} for each in coming],
+        end_behavior=said.end_behavior,
     )
+    item = coming[0]["items"][0] if coming else None
+    return replace(whole, price=id_of(item.price), quantity=item.quantity or 0) if item else whole
 
 
-def phase(said: stripe.SubscriptionSchedule.Phase) -> dict:
+def phase(said: stripe.SubscriptionSchedule.Phase, names: Container[str] = PHASE) -> dict:
     """As Stripe takes it again, without when: what of a phase is not sent again is dropped."""
-    told: dict = {"items": [{"price": id_of(item.price), "quantity": item.quantity} for item in said["items"]]}
-    if said.discounts:
-        told["discounts"] = [_reference(each) for each in said.discounts]
-    for name in ("billing_cycle_anchor", "trial_end", "description", "collection_method"):
-        if getattr(said, name, None) is not None:
-            told[name] = getattr(said, name)
-    if said.default_payment_method:
-        told["default_payment_method"] = id_of(said.default_payment_method)
-    if said.automatic_tax:
-        told["automatic_tax"] = {"enabled": said.automatic_tax.enabled}
+    told = {name: value for name, value in _again(said.to_dict(for_json=True)).items() if name in names}
+    for item in told["items"]:
+        item.pop("plan", None)  # the price once more
+    told["discounts"] = told.get("discounts", "")  # else it takes on those of the customer
     return told
 
 
-def _reference(said: stripe.SubscriptionSchedule.Phase.Discount) -> dict:
-    kinds = ("discount", "promotion_code", "coupon")
-    return next({kind: id_of(each)} for kind in kinds if (each := getattr(said, kind, None)))
+def _again(said) -> Any:
+    """As Stripe takes it: without what is not set, and what it computes; objects are named by their ids."""
+    if isinstance(said, list):
+        return [_again(each) for each in said]
+    if not isinstance(said, dict):
+        return said
+    if "object" in said:
+        return said["id"]
+    told = {name: _again(value) for name, value in said.items() if name != "disabled_reason"}
+    if "discounts" in told:
+        told["discounts"] = [_one(each) for each in told["discounts"]]
+    return {name: value for name, value in told.items() if value not in (None, [], {})}
+
+
+def _one(discount: dict) -> dict:
+    """By one of its names: what it is already, else what it would be made of."""
+    return next({kind: discount[kind]} for kind in ("discount", "promotion_code", "coupon") if kind in discount)
 
 
 def lines(said: list[stripe.InvoiceLineItem]) -> list[Line]:
@@ -241,6 +268,10 @@ def of(parent) -> str | None:
 
 def change_id(metadata) -> str | None:
     return metadata["change_id"] if metadata and "change_id" in metadata else None
+
+
+def origin(metadata) -> str | None:
+    return metadata["origin"] if metadata and "origin" in metadata else None
 
 
 def id_of(said) -> str:
