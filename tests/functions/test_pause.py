@@ -48,10 +48,11 @@ def test_one_that_is_resumed_in_a_period_that_was_void_begins_a_new_one_and_pays
     api("POST", "/subscription/pause", {})
     clock.pass_by(days=35)
     stripe.tick()
+    before = after(clock)
     resumed = api("POST", "/subscription/resume").json
 
     assert (renewals(stripe), resumed["collection_paused"], resumed["access"]) == (["void"], False, True)
-    assert resumed["current_period_start"] == after(clock)
+    assert before <= resumed["current_period_start"] <= after(clock)
     assert [each["total"] for each in stripe.invoices.values() if each["status"] == "paid"] == [6000, 6000]
 
 
@@ -80,9 +81,11 @@ def test_in_a_period_that_nobody_has_paid_for_more_begins_a_new_one_and_less_giv
     assert (less["seats"], less["billed"], less["proration"]["net_cents"]) == (2, None, 0)
     assert not stripe.invoice_items
     quoted = api("POST", "/subscription/quote", {"quantity": 8}).json
+    before = after(clock)
     more = api("PUT", "/subscription/seats", {"quantity": 8, "quote_id": quoted["quote_id"]}).json
 
-    assert (more["seats"], more["billed"], more["current_period_start"]) == (8, "now", after(clock))
+    assert (more["seats"], more["billed"]) == (8, "now")
+    assert before <= more["current_period_start"] <= after(clock)
     assert more["proration"]["net_cents"] == quoted["total_cents"] == 9000
     assert [each["total"] for each in stripe.invoices.values() if each["status"] == "paid"] == [6000, 9000]
 
