@@ -2,24 +2,10 @@
 
 import pytest
 
+from tests.functions.at_stripe import Death, ask, pays_with
+
 CARD = {"payment_method": "pm_card_visa"}
 ORDER = {"plan_slug": "team", "quantity": 5} | CARD
-
-
-class Death(BaseException):
-    """No handler of ours may catch it."""
-
-
-def ask(stripe, method, path, **params):
-    status, answer = stripe.handle(method, path, params)
-    assert status == 200, answer
-    return answer
-
-
-def pays_with(stripe, subscription, card):
-    theirs = stripe.subscriptions[subscription]["customer"]
-    method = ask(stripe, "POST", f"/v1/payment_methods/{card}/attach", customer=theirs)
-    ask(stripe, "POST", f"/v1/subscriptions/{subscription}", default_payment_method=method["id"])
 
 
 @pytest.fixture

@@ -2,42 +2,17 @@
 
 import pytest
 
-from billing import customer_table, sync
+from billing import customer_table
 from billing.holds import PATIENCE
-from billing.webhooks import WebhookEvent
+from tests.functions.at_stripe import Death, ask, balance, hear, waiting
 
 YEAR = {"name": "Year", "billing_interval": "year", "currency": "usd", "base_price_cents": 20_000}
 YEAR |= {"price_per_seat_cents": 10_000, "max_seats": 50, "downgrades": "now"}
 CARD = {"payment_method": "pm_card_visa"}
 
 
-class Death(BaseException):
-    """No handler of ours may catch it."""
-
-
-def ask(stripe, method, path, **params):
-    status, answer = stripe.handle(method, path, params)
-    assert status == 200, answer
-    return answer
-
-
-def hear(stripe, subscription, clock, id="evt_1", type="customer.subscription.updated"):
-    theirs = stripe.subscriptions[subscription]
-    sync.refresh(
-        [WebhookEvent(id, type, 0, theirs["id"], theirs["customer"], theirs["id"], False, None)], int(clock.now())
-    )
-
-
-def balance(stripe, subscription):
-    return stripe.customers[stripe.subscriptions[subscription]["customer"]]["balance"]
-
-
 def total_given(stripe):
     return sum(each["total"] for each in stripe.credit_notes.values())
-
-
-def waiting(stripe):
-    return [each["amount"] for each in stripe.invoice_items.values() if each["invoice"] is None]
 
 
 @pytest.fixture

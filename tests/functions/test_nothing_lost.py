@@ -2,40 +2,12 @@
 
 import pytest
 
-from billing import customer_table, sync
+from billing import customer_table
 from billing.holds import PATIENCE
-from billing.webhooks import WebhookEvent
+from tests.functions.at_stripe import Death, ask, attached, hear, pays_with
 
 LATER = {"effective": "period_end"}
 CARD = {"payment_method": "pm_card_visa"}
-
-
-class Death(BaseException):
-    """No handler of ours may catch it."""
-
-
-def ask(stripe, method, path, **params):
-    status, answer = stripe.handle(method, path, params)
-    assert status == 200, answer
-    return answer
-
-
-def hear(stripe, subscription, clock, id="evt_1", type="customer.subscription.updated"):
-    theirs = stripe.subscriptions[subscription]
-    sync.refresh(
-        [WebhookEvent(id, type, 0, theirs["id"], theirs["customer"], theirs["id"], False, None)], int(clock.now())
-    )
-
-
-def pays_with(stripe, subscription, card):
-    theirs = stripe.subscriptions[subscription]["customer"]
-    method = ask(stripe, "POST", f"/v1/payment_methods/{card}/attach", customer=theirs)
-    ask(stripe, "POST", f"/v1/subscriptions/{subscription}", default_payment_method=method["id"])
-    return method["id"]
-
-
-def attached(stripe):
-    return [each for each in stripe.subscription_schedules.values() if each["status"] == "active"]
 
 
 def at_call(stripe, moments, method, path, act, when="after"):

@@ -4,21 +4,12 @@ import pytest
 
 from billing import gateway
 from billing.holds import PATIENCE, Change, Draft, Step, Wish
+from tests.functions.at_stripe import Death, ask, balance, waiting
 
 DAY = 86_400
 CARD = {"payment_method": "pm_card_visa"}
 YEAR = {"name": "Year", "billing_interval": "year", "currency": "usd", "base_price_cents": 20_000}
 YEAR |= {"price_per_seat_cents": 10_000, "max_seats": 50, "downgrades": "now"}
-
-
-class Death(BaseException):
-    """No handler of ours may catch it."""
-
-
-def ask(stripe, method, path, **params):
-    status, answer = stripe.handle(method, path, params)
-    assert status == 200, answer
-    return answer
 
 
 @pytest.fixture
@@ -39,14 +30,6 @@ def notes(stripe):
 def refunded(stripe, note):
     ids = {each["refund"] for each in note["refunds"]}
     return [each for each in stripe.refunds.values() if each["id"] in ids]
-
-
-def balance(stripe, subscription):
-    return stripe.customers[stripe.subscriptions[subscription]["customer"]]["balance"]
-
-
-def waiting(stripe):
-    return [each["amount"] for each in stripe.invoice_items.values() if each["invoice"] is None]
 
 
 def unused(stripe, subscription, clock, total=6000):

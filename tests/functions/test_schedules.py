@@ -2,8 +2,8 @@
 
 import pytest
 
-from billing import customer_table, sync
-from billing.webhooks import WebhookEvent
+from billing import customer_table
+from tests.functions.at_stripe import ask, hear, pays_with
 
 YEAR = {"name": "Year", "billing_interval": "year", "currency": "usd", "base_price_cents": 20_000}
 YEAR |= {"price_per_seat_cents": 10_000, "max_seats": 50}
@@ -12,12 +12,6 @@ LATER = {"effective": "period_end"}
 
 def schedules(stripe, status="active"):
     return [each for each in stripe.subscription_schedules.values() if each["status"] == status]
-
-
-def ask(stripe, method, path, **params):
-    status, answer = stripe.handle(method, path, params)
-    assert status == 200, answer
-    return answer
 
 
 @pytest.fixture
@@ -39,23 +33,6 @@ def by_dashboard(stripe, subscribed):
 
 def record():
     return customer_table.find("ada", 0)
-
-
-def pays_with(stripe, subscription, card):
-    theirs = stripe.subscriptions[subscription]["customer"]
-    _, method = stripe.handle("POST", f"/v1/payment_methods/{card}/attach", {"customer": theirs})
-    assert (
-        stripe.handle("POST", f"/v1/subscriptions/{subscription}", {"default_payment_method": method["id"]})[0] == 200
-    )
-
-
-def hear(stripe, subscription, clock):
-    """Stripe tells us that something of the subscription has changed."""
-    theirs = stripe.subscriptions[subscription]
-    told = WebhookEvent(
-        "evt_1", "customer.subscription.updated", 0, theirs["id"], theirs["customer"], theirs["id"], False, None
-    )
-    sync.refresh([told], int(clock.now()))
 
 
 @pytest.fixture

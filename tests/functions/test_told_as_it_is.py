@@ -2,38 +2,11 @@
 
 import pytest
 
-from billing import customer_table, sync
-from billing.webhooks import WebhookEvent
+from billing import customer_table
+from tests.functions.at_stripe import Death, ask, hear, pays_with
 
 LATER = {"effective": "period_end"}
 CARD = {"payment_method": "pm_card_visa"}
-
-
-class Death(BaseException):
-    """No handler of ours may catch it."""
-
-
-def ask(stripe, method, path, **params):
-    status, answer = stripe.handle(method, path, params)
-    assert status == 200, answer
-    return answer
-
-
-def hear(stripe, subscription, clock, id="evt_1", type="customer.subscription.updated"):
-    theirs = stripe.subscriptions[subscription]
-    sync.refresh(
-        [WebhookEvent(id, type, 0, theirs["id"], theirs["customer"], theirs["id"], False, None)], int(clock.now())
-    )
-
-
-def pays_with(stripe, subscription, card):
-    theirs = stripe.subscriptions[subscription]["customer"]
-    method = ask(stripe, "POST", f"/v1/payment_methods/{card}/attach", customer=theirs)
-    ask(stripe, "POST", f"/v1/subscriptions/{subscription}", default_payment_method=method["id"])
-
-
-def attached(stripe):
-    return [each for each in stripe.subscription_schedules.values() if each["status"] == "active"]
 
 
 def test_the_next_invoice_of_a_quote_for_later_is_the_next_invoice(api, subscribed, stripe, clock):
