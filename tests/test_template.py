@@ -10,8 +10,7 @@ GET, QUERY, PUT, UPDATE = (f"dynamodb:{name}" for name in ("GetItem", "Query", "
 CHECK = "dynamodb:ConditionCheckItem"
 SECRET = {"StripeSecret": {"secretsmanager:GetSecretValue"}}
 PLANS = {"Plans": {GET, QUERY}}
-CHANGE = PLANS | SECRET | {"Subscriptions": {GET, PUT}, "Usage": {UPDATE}}
-QUOTED = CHANGE | {"Subscriptions": {GET, PUT, UPDATE}}  # a quote is used up
+CHANGE = PLANS | SECRET | {"Subscriptions": {GET, PUT, UPDATE}, "Usage": {UPDATE}}  # UPDATE: a quote, a card's trial
 METERED = PLANS | {"Subscriptions": {GET}}
 MAY = {
     "list_plans": PLANS,
@@ -23,8 +22,8 @@ MAY = {
     "subscribe": CHANGE,
     "get_subscription": {"Plans": {GET}, "Subscriptions": {GET}},
     "quote_change": CHANGE,
-    "change_plan": QUOTED,
-    "change_seats": QUOTED,
+    "change_plan": CHANGE,
+    "change_seats": CHANGE,
     "change_discount": CHANGE,
     "withdraw_change": CHANGE,
     "cancel_subscription": CHANGE,
