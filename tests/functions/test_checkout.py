@@ -325,3 +325,49 @@ def test_a_customer_that_stripe_has_deleted_has_no_page(api, page, stripe, hear)
 
     assert (record().checkout, record().stripe_id) == (None, None)
     assert api("POST", "/checkout", ORDER).json["status"] == "open"
+
+
+# What is no card: Stripe leaves the `card` out of such a payment method (docs: PaymentMethod)
+
+
+def becomes_link(stripe):
+    """As Stripe tells of what is paid with Link, which its page offers unless the dashboard turns it off."""
+    for said in stripe._account.tables["payment_method"].values():
+        said.pop("card", None)
+        said |= {"type": "link", "link": {"email": "ada@example.com"}}
+
+
+def test_what_is_paid_on_the_page_by_link_gives_access(api, plans, stripe, hear):
+    session = api("POST", "/checkout", ORDER).json["id"]
+    bought = stripe.complete_checkout(session)
+    becomes_link(stripe)
+    for _ in range(6):
+        hear()
+
+    told = api("GET", "/subscription")
+    assert told.status == 200, f"paid for {bought}, and {told.json}"
+    assert (told.json["id"], told.json["access"]) == (bought, True)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/subscription/seats", {"quantity": 6}),
+        ("POST", "/subscription/cancel", {}),
+        ("POST", "/portal", {"return_url": "https://localhost/"}),
+        ("POST", "/subscription", {"plan_slug": "team", "quantity": 5}),
+    ],
+)
+def test_whoever_has_put_link_on_file_in_the_portal_can_do_what_others_can(api, subscribed, stripe, method, path, body):
+    becomes_link(stripe)
+
+    assert api(method, path, body).status == 200
+
+
+def test_whoever_has_link_on_file_subscribes(api, plans, stripe):
+    api("POST", "/subscription", CARD)
+    api("POST", "/subscription/cancel", {"immediately": True})
+    becomes_link(stripe)
+
+    assert api("POST", "/subscription", {"plan_slug": "team", "quantity": 5}).status == 200
+    assert customer_table.find("ada", 0).pending is None

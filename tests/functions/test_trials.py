@@ -4,8 +4,9 @@ from hashlib import sha256
 from itertools import count
 
 import pytest
+import stripe as library
 
-from billing import customer_table
+from billing import customer_table, translation
 from billing.holds import PATIENCE
 
 TRIAL = {"name": "Trial", "billing_interval": "month", "currency": "usd", "base_price_cents": 3000, "trial_days": 14}
@@ -261,3 +262,12 @@ def test_whoever_dies_while_ending_a_second_trial_leaves_it_to_the_next_delivery
         if not died:
             assert moment > 20
             return
+
+
+@pytest.mark.parametrize("kind", ["us_bank_account", "sepa_debit", "bacs_debit", "au_becs_debit"])
+def test_a_bank_account_has_its_fingerprint_too(kind):
+    """Stripe's page offers whatever the dashboard enables: `payment_method_collection: always` is no card."""
+    said = library.PaymentMethod.construct_from(
+        {"id": "pm_1", "object": "payment_method", "type": kind, kind: {"fingerprint": "f"}}, "k"
+    )
+    assert translation.fingerprint(said) == "f"

@@ -175,7 +175,9 @@ def _credited(line: stripe.InvoiceLineItem) -> str | None:
 
 
 def fingerprint(said: stripe.PaymentMethod | str | None) -> str | None:
-    return said.card.fingerprint if isinstance(said, stripe.PaymentMethod) and said.card else None
+    """Of a card or a bank account; Link, PayPal and the like have none (docs: PaymentMethod, the field of its type)."""
+    details = getattr(said, said.type, None) if isinstance(said, stripe.PaymentMethod) else None
+    return getattr(details, "fingerprint", None)
 
 
 def _open_invoice(said: stripe.Subscription) -> str | None:
