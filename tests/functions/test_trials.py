@@ -11,6 +11,7 @@ from billing.holds import PATIENCE
 
 TRIAL = {"name": "Trial", "billing_interval": "month", "currency": "usd", "base_price_cents": 3000, "trial_days": 14}
 YEARLY = TRIAL | {"name": "Yearly", "billing_interval": "year", "base_price_cents": 30_000}
+CARD = {"plan_slug": "trial", "payment_method": "pm_card_visa"}
 PAGE = {"success_url": "https://app.example.com/done", "cancel_url": "https://app.example.com/"}
 VISA = sha256(b"pm_card_visa").hexdigest()[:16]  # the simulator's fingerprint of it
 
@@ -25,6 +26,12 @@ def record(customer):
 
 def paid(stripe):
     return [each["total"] for each in stripe.invoices.values() if each["status"] == "paid" and each["total"] > 0]
+
+
+def paid_by(stripe, customer):
+    theirs = record(customer).stripe_id
+    mine = [each for each in stripe.invoices.values() if each["customer"] == theirs and each["status"] == "paid"]
+    return [each["total"] for each in mine if each["total"] > 0]
 
 
 def on_page(api, stripe, customer, card="pm_card_visa"):
@@ -271,3 +278,34 @@ def test_a_bank_account_has_its_fingerprint_too(kind):
         {"id": "pm_1", "object": "payment_method", "type": kind, kind: {"fingerprint": "f"}}, "k"
     )
     assert translation.fingerprint(said) == "f"
+
+
+def test_a_trial_given_in_the_dashboard_stays_when_its_customer_changes_the_seats(api, trial, stripe, hear):
+    api("POST", "/subscription", CARD)
+    api("PUT", "/customer", {}, customer="bob")
+    theirs = record("bob").stripe_id
+    _, card = stripe.handle("POST", "/v1/payment_methods/pm_card_visa/attach", {"customer": theirs})
+    price = record("ada").subscription.theirs.price
+    gift = {"customer": theirs, "items": {"0": {"price": price}}, "trial_period_days": "30"}
+    _, given = stripe.handle("POST", "/v1/subscriptions", gift | {"default_payment_method": card["id"]})
+    assert not hear() and stripe.subscriptions[given["id"]]["status"] == "trialing"
+
+    assert api("PUT", "/subscription/seats", {"quantity": 2}, customer="bob").status == 200
+    hear()
+    assert (stripe.subscriptions[given["id"]]["status"], paid_by(stripe, "bob")) == ("trialing", [])
+
+
+def test_free_days_that_the_operator_gives_a_paying_customer_are_not_ended(api, trial, stripe, hear, clock):
+    """Bob's card had its trial with Ada, so he paid; a month of apology in the dashboard is a trial on his."""
+    api("POST", "/subscription", CARD)
+    bobs = api("POST", "/subscription", CARD, customer="bob").json
+    assert bobs["status"] == "active" and paid_by(stripe, "bob") == [3000]
+    hear()
+    until = str(int(clock.now()) + 60 * 86_400)
+    status, _ = stripe.handle(
+        "POST", f"/v1/subscriptions/{bobs['id']}", {"trial_end": until, "proration_behavior": "none"}
+    )
+    assert status == 200
+    hear()
+
+    assert (stripe.subscriptions[bobs["id"]]["status"], paid_by(stripe, "bob")) == ("trialing", [3000])

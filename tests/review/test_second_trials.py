@@ -30,37 +30,6 @@ def trial(api, stripe):
     assert api("PUT", "/plans/trial", TRIAL).status == 200
 
 
-def test_a_trial_given_in_the_dashboard_stays_when_its_customer_changes_the_seats(api, trial, stripe, hear):
-    api("POST", "/subscription", VISA)
-    api("PUT", "/customer", {}, customer="bob")
-    theirs = record("bob").stripe_id
-    _, card = stripe.handle("POST", "/v1/payment_methods/pm_card_visa/attach", {"customer": theirs})
-    price = record("ada").subscription.theirs.price
-    gift = {"customer": theirs, "items": {"0": {"price": price}}, "trial_period_days": "30"}
-    _, given = stripe.handle("POST", "/v1/subscriptions", gift | {"default_payment_method": card["id"]})
-    assert not hear() and stripe.subscriptions[given["id"]]["status"] == "trialing"
-
-    assert api("PUT", "/subscription/seats", {"quantity": 2}, customer="bob").status == 200
-    hear()
-    assert (stripe.subscriptions[given["id"]]["status"], paid_by(stripe, "bob")) == ("trialing", [])
-
-
-def test_free_days_that_the_operator_gives_a_paying_customer_are_not_ended(api, trial, stripe, hear, clock):
-    """Bob's card had its trial with Ada, so he paid; a month of apology in the dashboard is a trial on his."""
-    api("POST", "/subscription", VISA)
-    bobs = api("POST", "/subscription", VISA, customer="bob").json
-    assert bobs["status"] == "active" and paid_by(stripe, "bob") == [3000]
-    hear()
-    until = str(int(clock.now()) + 60 * 86_400)
-    status, _ = stripe.handle(
-        "POST", f"/v1/subscriptions/{bobs['id']}", {"trial_end": until, "proration_behavior": "none"}
-    )
-    assert status == 200
-    hear()
-
-    assert (stripe.subscriptions[bobs["id"]]["status"], paid_by(stripe, "bob")) == ("trialing", [3000])
-
-
 def test_a_failure_of_stripes_while_a_second_trial_is_ended_brings_the_event_back(api, trial, stripe, hear, clock):
     api("POST", "/subscription", VISA)
     bought = on_page(api, stripe, "bob")

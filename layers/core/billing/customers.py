@@ -126,6 +126,7 @@ class Customer:
             params["automatic_tax"] = {"enabled": True}
         if trial:
             params |= plan.trial()
+            params["metadata"]["trial"] = mark
         steps = [Step("put_on_file", stripe_id, {"payment_method": given})] if given else []
         return [*steps, *self._make_way(mark), Step("create_subscription", stripe_id, params)]
 
@@ -138,7 +139,8 @@ class Customer:
         What is in the page's own metadata does not reach the subscription (docs: Checkout Sessions, metadata).
         """
         stripe_id, metadata = self.stripe_id or "", {"change_id": mark, "customer": self.id}
-        subscription: dict = {"billing_mode": {"type": "flexible"}, "metadata": metadata}
+        granted = {"trial": mark} if trial else {}
+        subscription: dict = {"billing_mode": {"type": "flexible"}, "metadata": metadata | granted}
         params: dict = {
             "mode": "subscription",
             "customer": stripe_id,

@@ -38,6 +38,14 @@ class Subscription:
     coming_version: int | None = None
     awaiting: Change | None = None  # the one that waits, if it has put aside what was to come
     bought_with: str | None = None  # the promotion code: what it takes off once is no discount of Stripe's afterwards
+    trial_until: int | None = None  # the end of the trial that we granted; None: we granted none
+
+    @property
+    def on_trial_of_ours(self) -> bool:
+        """As long as it is the one that we granted: other free days are given in Stripe's dashboard."""
+        theirs = self.theirs
+        granted = theirs.trial is not None and theirs.trial_ends_at == self.trial_until
+        return theirs.status == "trialing" and granted
 
     def access(self, plan: Plan | None, at: int) -> tuple[bool, str]:
         """Whether it gives access now, and why. An unknown status: as the last known one."""
@@ -360,4 +368,6 @@ class Subscription:
 
 def taken_up(theirs: Theirs, plan: Plan | None, at: int, coming: Plan | None = None) -> Subscription:
     """A subscription met for the first time: made by a change of ours, in checkout, or in Stripe's dashboard."""
-    return Subscription(theirs, None, None, created_at=at, updated_at=at).follow(theirs, plan, at, coming)
+    granted = theirs.trial_ends_at if theirs.trial else None
+    new = Subscription(theirs, None, None, created_at=at, updated_at=at, trial_until=granted)
+    return new.follow(theirs, plan, at, coming)

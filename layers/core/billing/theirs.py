@@ -64,6 +64,7 @@ class Theirs:
     fingerprint: str | None = None  # of its card: the same card has the same at all customers
     schedule: Schedule | None = None
     change: str | None = None  # mark of the last change of ours that took effect
+    trial: str | None = None  # mark of the change of ours that granted its trial; None: it has none, or the operator's
     awaited: Awaited | None = None
     latest_invoice: str | None = None
     open_invoice: str | None = None  # its newest, if that is not paid

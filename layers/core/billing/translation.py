@@ -67,6 +67,7 @@ def theirs(said: stripe.Subscription) -> Theirs:
         fingerprint=fingerprint(said.default_payment_method),
         schedule=_schedule(said.schedule) if isinstance(said.schedule, stripe.SubscriptionSchedule) else None,
         change=change_id(said.metadata),
+        trial=_noted(said.metadata, "trial"),
         awaited=_awaited(said, item.id),
         latest_invoice=id_of(said.latest_invoice) if said.latest_invoice else None,
         open_invoice=_open_invoice(said),
@@ -269,7 +270,11 @@ def of(parent) -> str | None:
 
 
 def change_id(metadata) -> str | None:
-    return metadata["change_id"] if metadata and "change_id" in metadata else None
+    return _noted(metadata, "change_id")
+
+
+def _noted(metadata, name: str) -> str | None:
+    return metadata[name] if metadata and name in metadata else None
 
 
 def origin(metadata) -> str | None:

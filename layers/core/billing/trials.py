@@ -61,13 +61,11 @@ def end_second(ours: Customer, at: int) -> None:
 
 
 def _shown(ours: Customer) -> str | None:
-    """Fingerprint of the card that a trial of ours will be charged on; one begun in Stripe's dashboard is not ours."""
+    """Fingerprint of the card that a trial of ours will be charged on; free days given in Stripe's dashboard are not ours."""
     subscription = ours.subscription
-    if not subscription or not subscription.plan or not subscription.theirs.change:
+    if not subscription or not subscription.plan or not subscription.on_trial_of_ours:
         return None
     theirs = subscription.theirs
-    if theirs.status != "trialing":
-        return None
     return theirs.fingerprint or gateway.customer(theirs.customer).fingerprint
 
 
