@@ -11,7 +11,11 @@ def test_a_plan_is_sold_with_a_stripe_price_of_its_own(api, stripe):
 
     assert (answer.status, answer.json["version"], answer.json["slug"]) == (200, 1, "team")
     (price,) = stripe.prices.values()
-    assert (price["lookup_key"], price["billing_scheme"], price["tiers_mode"]) == ("team", "tiered", "graduated")
+    assert (price["lookup_key"], price["billing_scheme"], price["tiers_mode"]) == (
+        "tollgate_team",
+        "tiered",
+        "graduated",
+    )
     assert price["id"] == plan_table.version("team", 1).price
     assert len(stripe.products) == 1
 
@@ -47,7 +51,7 @@ def test_another_offer_is_the_next_version_and_the_old_one_stays_as_it_is(api, s
 
     assert (second.json["version"], api("GET", "/plans/team").json["base_price_cents"]) == (2, 2500)
     assert plan_table.version("team", 1).base_price_cents == 2000
-    moved = [price["metadata"]["version"] for price in stripe.prices.values() if price["lookup_key"] == "team"]
+    moved = [price["metadata"]["version"] for price in stripe.prices.values() if price["lookup_key"] == "tollgate_team"]
     assert (moved, len(stripe.products)) == (["2"], 1)
 
 
@@ -202,3 +206,12 @@ def test_an_offer_that_cannot_be_read_is_refused_by_its_field(api, stripe, wrong
 
     assert (answer.status, answer.json["fields"][0]["field"].split(".")[0]) == (400, next(iter(wrong)))
     assert len(stripe.prices) == 0
+
+
+def test_a_price_of_someone_elses_in_the_account_keeps_its_lookup_key(api, stripe):
+    _, product = stripe.handle("POST", "/v1/products", {"name": "Of another system"})
+    wish = {"product": product["id"], "currency": "usd", "unit_amount": "500", "recurring": {"interval": "month"}}
+    status, other = stripe.handle("POST", "/v1/prices", wish | {"lookup_key": "pro"})
+    assert status == 200
+    assert api("PUT", "/plans/pro", TEAM).status == 200
+    assert stripe.prices[other["id"]]["lookup_key"] == "pro"

@@ -303,7 +303,7 @@ def test_when_the_live_one_ends_another_that_lives_takes_its_place_in_whatever_o
 def test_a_subscription_made_in_the_dashboard_is_taken_over_if_there_is_none(process, api, plans, stripe):
     api("PUT", "/customer", {"email": "ada@example.com"})
     (customer,) = stripe.customers
-    price = next(id for id, each in stripe.prices.items() if each["lookup_key"] == "team")
+    price = next(id for id, each in stripe.prices.items() if each["lookup_key"] == "tollgate_team")
     _, card = stripe.handle("POST", "/v1/payment_methods/pm_card_visa/attach", {"customer": customer})
     params = {
         "customer": customer,

@@ -152,15 +152,6 @@ def test_a_customer_made_anew_at_stripe_is_who_it_was(api, plans, stripe, hear):
     assert (record().profile.name, theirs["name"], theirs["email"]) == ("Ada", "Ada", "ada@example.com")
 
 
-def test_a_price_of_someone_elses_in_the_account_keeps_its_lookup_key(api, stripe):
-    _, product = stripe.handle("POST", "/v1/products", {"name": "Of another system"})
-    wish = {"product": product["id"], "currency": "usd", "unit_amount": "500", "recurring": {"interval": "month"}}
-    status, other = stripe.handle("POST", "/v1/prices", wish | {"lookup_key": "pro"})
-    assert status == 200
-    assert api("PUT", "/plans/pro", BODY, claims=ADMIN).status == 200
-    assert stripe.prices[other["id"]]["lookup_key"] == "pro"
-
-
 def test_a_failure_of_stripes_while_a_closed_page_is_taken_up_brings_the_event_back(api, plans, stripe, hear):
     session = api("POST", "/checkout", {"plan_slug": "team"} | PAGE).json["id"]
     stripe.complete_checkout(session)

@@ -418,7 +418,10 @@ def booked(customer: str, mark: str) -> list[stripe.CustomerBalanceTransaction]:
 
 
 def publish(plan: Plan) -> str:
-    """The Stripe price of a plan version, made once, under a product that is made once. The lookup key moves to it."""
+    """
+    The Stripe price of a plan version, made once, under a product that is made once. The lookup key moves to it: it has
+    the product's name, for the account may hold prices of others under the bare one.
+    """
     product = f"tollgate_{plan.slug}"
     try:
         ask(client().v1.products.update, product, {"name": plan.name})
@@ -435,10 +438,10 @@ def publish(plan: Plan) -> str:
     }
     # What a price costs is in its mark: records that begin anew meet Stripe's older prices under the same numbers.
     mark = {"plan": plan.slug, "version": str(plan.version), "terms": digest(terms)}
-    known = ask(client().v1.prices.list, {"lookup_keys": [plan.slug], "active": True}).data
+    known = ask(client().v1.prices.list, {"lookup_keys": [product], "active": True}).data
     if known and known[0].metadata and known[0].metadata.to_dict() == mark:  # by someone who died before the record
         return known[0].id
-    price = terms | {"lookup_key": plan.slug, "transfer_lookup_key": True, "metadata": mark}
+    price = terms | {"lookup_key": product, "transfer_lookup_key": True, "metadata": mark}
     return ask(client().v1.prices.create, price, key(f"plan:{plan.slug}:{plan.version}:{mark['terms']}")).id
 
 
