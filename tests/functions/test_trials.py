@@ -309,3 +309,46 @@ def test_free_days_that_the_operator_gives_a_paying_customer_are_not_ended(api, 
     hear()
 
     assert (stripe.subscriptions[bobs["id"]]["status"], paid_by(stripe, "bob")) == ("trialing", [3000])
+
+
+def test_a_card_whose_trial_was_refused_by_stripe_has_had_none(api, trial, stripe, hear):
+    """Ada's subscribing comes to nothing; nobody has had a trial on that card, and Bob's is his first."""
+    stripe.fault("card_declined", method="POST", path="/v1/payment_methods/")
+    assert api("POST", "/subscription", CARD).status == 402
+    bought = on_page(api, stripe, "bob")
+    hear()
+
+    assert (stripe.subscriptions[bought]["status"], paid_by(stripe, "bob")) == ("trialing", [])
+
+
+def test_a_first_trial_goes_on_when_its_customer_puts_a_colleagues_card_on_file(api, trial, stripe, hear):
+    api("POST", "/subscription", CARD)
+    mine = CARD | {"payment_method": "pm_card_mastercard"}
+    bobs = api("POST", "/subscription", mine, customer="bob").json["id"]
+    hear()
+    api("POST", "/portal", {"return_url": "https://localhost/"}, customer="bob")
+    stripe.portal_card(stripe.subscriptions[bobs]["customer"], "pm_card_visa")
+    hear()
+
+    assert (stripe.subscriptions[bobs]["status"], paid_by(stripe, "bob")) == ("trialing", [])
+
+
+def test_the_card_of_a_trial_that_was_begun_on_a_page_stays_its_own_when_a_dead_hold_on_it_is_released(
+    api, trial, stripe, hear, moments, clock
+):
+    """Ada dies subscribing with the card with which she then pays on the page: that trial is on it."""
+    page = api("POST", "/checkout", {"plan_slug": "trial"} | PAGE).json["id"]
+
+    def die():
+        raise Death
+
+    moments.once("before post", die)
+    with pytest.raises(Death):
+        api("POST", "/subscription", CARD)
+    stripe.complete_checkout(page)
+    hear()
+    clock.pass_by(seconds=PATIENCE)
+    assert api("POST", "/subscription", CARD).json["code"] == "already_subscribed"
+
+    assert (record("ada").pending, record("ada").trial_card, customer_table.trialed(VISA)) == (None, VISA, "ada")
+    assert api("POST", "/subscription", CARD, customer="bob").json["status"] == "active"

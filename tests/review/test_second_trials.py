@@ -47,28 +47,6 @@ def test_a_failure_of_stripes_while_a_second_trial_is_ended_brings_the_event_bac
     assert (stripe.subscriptions[bought]["status"], record("eve").pending) == ("active", None)
 
 
-def test_a_card_whose_trial_was_refused_by_stripe_has_had_none(api, trial, stripe, hear):
-    """Ada's subscribing comes to nothing; nobody has had a trial on that card, and Bob's is his first."""
-    stripe.fault("card_declined", method="POST", path="/v1/payment_methods/")
-    assert api("POST", "/subscription", VISA).status == 402
-    bought = on_page(api, stripe, "bob")
-    hear()
-
-    assert (stripe.subscriptions[bought]["status"], paid_by(stripe, "bob")) == ("trialing", [])
-
-
-def test_a_first_trial_goes_on_when_its_customer_puts_a_colleagues_card_on_file(api, trial, stripe, hear):
-    api("POST", "/subscription", VISA)
-    mine = VISA | {"payment_method": "pm_card_mastercard"}
-    bobs = api("POST", "/subscription", mine, customer="bob").json["id"]
-    hear()
-    api("POST", "/portal", {"return_url": "https://localhost/"}, customer="bob")
-    stripe.portal_card(stripe.subscriptions[bobs]["customer"], "pm_card_visa")
-    hear()
-
-    assert (stripe.subscriptions[bobs]["status"], paid_by(stripe, "bob")) == ("trialing", [])
-
-
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [

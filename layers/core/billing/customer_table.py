@@ -57,8 +57,8 @@ def promise(id: str, quote: Quote) -> None:
 
 def trialed(fingerprint: str) -> str | None:
     """The customer whose card has had its trial."""
-    found = dynamodb.get(TABLE, pk=f"card#{fingerprint}", sk="trial")
-    return found["customer"] if found else None
+    found = dynamodb.get(TABLE, **_trial(fingerprint))
+    return found.get("customer") if found else None
 
 
 def invoices(id: str, most: int, after: Place | None = None) -> list[Invoice]:
@@ -87,10 +87,13 @@ def writes(revision: Revision) -> list[dict]:
     if revision.frees:
         key = _quoted(customer.id, revision.frees)
         written.append(dynamodb.update(TABLE, key, "SET used = :no", "attribute_exists(pk)", no=False))
+    free = "attribute_not_exists(customer) OR customer = :me"
     if revision.claims:
-        free = "attribute_not_exists(pk) OR customer = :me"
-        item = {"pk": f"card#{revision.claims}", "sk": "trial", "customer": customer.id}
+        item = _trial(revision.claims) | {"customer": customer.id}
         written.append(dynamodb.put(TABLE, item, free, me=customer.id))
+    if revision.disclaims:
+        key = _trial(revision.disclaims)
+        written.append(dynamodb.update(TABLE, key, "REMOVE customer", free, me=customer.id))
     for invoice in revision.invoices:
         written.append(_item(pk, _placed(invoice.place), asdict(replace(invoice, links={}))))
     return written
@@ -121,6 +124,10 @@ def _kept(subscription: Subscription) -> Subscription:
 
 def _quoted(id: str, quote_id: str) -> dict:
     return {"pk": _pk(id), "sk": f"quote#{quote_id}"}
+
+
+def _trial(fingerprint: str) -> dict:
+    return {"pk": f"card#{fingerprint}", "sk": "trial"}
 
 
 def _placed(place: Place) -> str:

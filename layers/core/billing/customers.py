@@ -54,6 +54,7 @@ class Customer:
     payment_method: str | None = None  # the one it subscribed with
     checkout: Checkout | None = None  # the page on which it may be subscribing
     trialed: bool = False
+    trial_card: str | None = None  # fingerprint of the card that its one trial is on; None: it has shown none
     pending: Change | None = None
     attempt: int = 0  # counts released holds: the next one speaks to Stripe under new keys
     terms: int = 0  # moves with whatever a limit depends on; totals of usage name it
@@ -202,11 +203,15 @@ class Customer:
         return self._revise(at, pending=replace(self.pending, sent_at=at, also=[*self.pending.also, *also]))
 
     def release(self, change: Change, at: int) -> Revision:
-        """Nothing has come of it. Its quote is not used up; one so old that it may be gone is left alone."""
+        """
+        Nothing has come of it: its quote is not used up (one so old that it may be gone is left alone), and the card
+        that was to have its trial by it has had none, unless it is the one of a trial that was begun elsewhere.
+        """
         if not self.holds(change):
             return Revision(self)
         frees = change.draft.quote if at < change.held_at + EXPIRY else None
-        return replace(self._revise(at, pending=None, attempt=self.attempt + 1), frees=frees)
+        disclaims = change.draft.claim if change.draft.claim != self.trial_card else None
+        return replace(self._revise(at, pending=None, attempt=self.attempt + 1), frees=frees, disclaims=disclaims)
 
     def restored(self, at: int) -> Revision:
         """What a change that was never paid had put aside is to come again."""
@@ -255,6 +260,7 @@ class Customer:
             fields["subscription"] = after = replace(after, awaiting=held if waits else None, bought_with=bought_with)
             answer = _answer(held, after.public(plan, at))
             fields["payment_method"] = held.wish.terms.get("payment_method") or self.payment_method
+            fields["trial_card"] = held.draft.claim or self.trial_card
             if held.wish.action == "subscribe":
                 fields["checkout"] = None  # a step of it was to expire the page
             settled = self._revise(at, aside=gone, settled=answer, pending=None, **fields)
@@ -346,6 +352,7 @@ class Revision:
     uses: str | None = None  # a quote, which is used up
     frees: str | None = None  # a quote, which is not
     claims: str | None = None  # a card, which has its one trial
+    disclaims: str | None = None  # a card, which has not
 
     def billing(self, invoices: tuple[Invoice, ...], at: int) -> Revision:
         """The same, with invoices: they are the customer's, so its version moves."""
@@ -363,7 +370,8 @@ class Revision:
 
     def claiming(self, fingerprint: str, at: int) -> Revision:
         """The same, and a card has its one trial by it."""
-        return replace(self._moving(at), claims=fingerprint)
+        moving = self._moving(at)
+        return replace(moving, customer=replace(moving.customer, trial_card=fingerprint), claims=fingerprint)
 
     def _moving(self, at: int) -> Revision:
         return self if self.moved else Revision(_next(self.customer, at), moved=True)

@@ -28,8 +28,9 @@ def claiming(revision: Revision, at: int) -> Revision:
 
     It may have been given on Stripe's pages, or long after the trial began.
     """
-    card = _shown(revision.customer)
-    return revision.claiming(card, at) if card and not customer_table.trialed(card) else revision
+    ours = revision.customer
+    card = _unclaimed(ours)
+    return revision.claiming(card, at) if card and not _had_by_another(ours, card) else revision
 
 
 def end_second(ours: Customer, at: int) -> None:
@@ -41,7 +42,7 @@ def end_second(ours: Customer, at: int) -> None:
     """
 
     def decide(ours: Customer) -> Wish | None:
-        if not _had_by_another(ours, _shown(ours)):
+        if not _had_by_another(ours, _unclaimed(ours)):
             return None
         subscription = ours.live()
         if subscription.theirs.cancelling or plan_table.of(subscription).second_trial == "cancel":
@@ -55,15 +56,18 @@ def end_second(ours: Customer, at: int) -> None:
             return pricing.cancellation(ours, wish, mark)
         return Draft(subscription.end_trial_steps(mark), restore=subscription.put_back())
 
-    if _had_by_another(ours, _shown(ours)):
+    if _had_by_another(ours, _unclaimed(ours)):
         request = Request(ours.id, key=None, fingerprint="", path={}, query={}, at=at)
         changes.carry_out(request, decide, draft, stands=Customer.public)
 
 
-def _shown(ours: Customer) -> str | None:
-    """Fingerprint of the card that a trial of ours will be charged on; free days given in Stripe's dashboard are not ours."""
+def _unclaimed(ours: Customer) -> str | None:
+    """
+    Fingerprint of the card that a trial of ours will be charged on, if it has not had it on another: whoever puts a
+    colleague's card on file later goes on. Free days given in Stripe's dashboard are not ours.
+    """
     subscription = ours.subscription
-    if not subscription or not subscription.plan or not subscription.on_trial_of_ours:
+    if ours.trial_card or not subscription or not subscription.plan or not subscription.on_trial_of_ours:
         return None
     theirs = subscription.theirs
     return theirs.fingerprint or gateway.customer(theirs.customer).fingerprint
