@@ -28,6 +28,7 @@ HANDLED = {
     "customer.discount.updated": sync.refresh,  # another one in its place
     "customer.discount.deleted": sync.refresh,  # taken off, used up, or over
     "invoice.created": sync.refresh,  # a renewal begins: an hour as a draft
+    "invoice.deleted": sync.refresh,  # a draft is thrown away: it was on no record
     "invoice.finalized": sync.refresh,  # it has its number and its pages
     "invoice.paid": sync.refresh,  # past due becomes active, and the next period begins; out of band, too
     "invoice.payment_failed": sync.refresh,  # active becomes past due

@@ -266,3 +266,11 @@ def test_an_invoice_that_falls_into_a_pause_is_said_to(api, subscribed, clock):
         told.append(api("GET", "/invoices/upcoming").json["collection_paused"])
 
     assert told == [False, True, True, False]  # what ends in time does not touch it
+
+
+def test_a_draft_that_was_deleted_at_stripe_is_on_no_page(api, subscribed, stripe, hear):
+    customer = customer_table.find("ada", 0).stripe_id
+    _, draft = stripe.handle("POST", "/v1/invoices", {"customer": customer})
+    hear()
+    assert stripe.handle("DELETE", f"/v1/invoices/{draft['id']}")[0] == 200
+    assert draft["id"] not in [each["id"] for each in api("GET", "/invoices").json["invoices"]]

@@ -108,6 +108,7 @@ def test_a_poisoned_event_does_not_cost_its_neighbours(process, stripe, subscrib
     }
     poisoned["data"]["object"]["parent"] = {"subscription_details": {"subscription": subscribed["id"]}}
 
+    stripe.fault("failed", method="GET", path="/v1/invoices/in_gone", times=10)
     assert process(batch([good, poisoned])) == ["m1"]
     assert (row(good["id"]), row("evt_poisoned")[:2]) == (["done", 0], ["retrying", 1])
     assert record().subscription.theirs.quantity == 9
@@ -372,3 +373,14 @@ def test_invoices_are_listed_with_fresh_links(process, api, stripe, subscribed):
     kept = dynamodb.query("Subscriptions", "customer#ada", "invoice#")
     assert kept[0]["links"] == {}
     assert api("GET", "/invoices", customer="bob").json == {"invoices": [], "next": None}
+
+
+def test_an_event_of_a_draft_that_was_deleted_at_stripe_does_no_harm(api, subscribed, stripe, hear):
+    hear()
+    customer = record().stripe_id
+    _, draft = stripe.handle("POST", "/v1/invoices", {"customer": customer})
+    assert stripe.handle("DELETE", f"/v1/invoices/{draft['id']}")[0] == 200
+    late = hear()
+    rows = dynamodb.db().scan(TableName="WebhookEvents")["Items"]
+    failing = [row for row in rows if row["outcome"]["S"] in ("retrying", "failed")]
+    assert (late, failing) == (set(), [])

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from billing import changes, customer_table, dynamodb, gateway, records, trials, webhook_table
 from billing.customers import Customer, Revision
 from billing.errors import Failed, NotFound, Stale, Unavailable
+from billing.invoices import Invoice
 from billing.webhooks import WebhookEvent
 
 
@@ -20,7 +21,7 @@ def refresh(events: Sequence[WebhookEvent], at: int) -> None:
         revision = changes.settling(ours, gateway.subscription(subscription), at) if subscription else Revision(ours)
         ids = {event.object_id: None for event in events if event.object_id and event.type.startswith("invoice.")}
         revision = trials.claiming(revision, at)
-        return revision.billing(tuple(gateway.invoice(id) for id in ids), at)
+        return revision.billing(tuple(filter(None, map(_billed, ids))), at)
 
     ours = _record(events, fetch, at)
     try:
@@ -30,6 +31,15 @@ def refresh(events: Sequence[WebhookEvent], at: int) -> None:
             trials.end_second(ours, at)
     except Failed as failed:  # the events are marked by now: they come again, as often as it takes
         raise Unavailable("what an event has led to is not finished") from failed
+
+
+def _billed(id: str) -> Invoice | None:
+    """None: it is a draft, or was one. Those may be deleted, so none is kept; Stripe's own list tells of them."""
+    try:
+        invoice = gateway.invoice(id)
+    except NotFound:
+        return None
+    return None if invoice.status == "draft" else invoice
 
 
 def _unfinished(ours: Customer, events: Sequence[WebhookEvent], at: int) -> bool:
