@@ -371,3 +371,20 @@ def test_whoever_has_link_on_file_subscribes(api, plans, stripe):
 
     assert api("POST", "/subscription", {"plan_slug": "team", "quantity": 5}).status == 200
     assert customer_table.find("ada", 0).pending is None
+
+
+def test_an_opening_that_is_sent_again_late_still_fits_into_stripes_half_hour(api, plans, stripe, moments, clock):
+    """The last second in which a hold may be sent again is not the last in which Stripe opens it: there is the way."""
+    api("PUT", "/customer", {})
+
+    def die():
+        raise Death
+
+    moments.once("before post", die)
+    with pytest.raises(Death):
+        api("POST", "/checkout", ORDER)
+    clock.pass_by(seconds=GOOD_FOR - 5)
+    moments.once("before post", lambda: clock.pass_by(seconds=10))
+    answer = api("POST", "/checkout", ORDER)
+
+    assert answer.status == 200, answer.json

@@ -182,23 +182,6 @@ def test_a_dead_hold_whose_wish_is_refused_by_now_is_released(api, plans, stripe
     assert (api("GET", "/subscription").json["pending_change"], record().pending) == (None, None)
 
 
-def test_an_opening_that_is_sent_again_late_still_fits_into_stripes_half_hour(api, plans, stripe, moments, clock):
-    """The last second in which a hold may be sent again is not the last in which Stripe opens it: there is the way."""
-    api("PUT", "/customer", {})
-
-    def die():
-        raise Death
-
-    moments.once("before post", die)
-    with pytest.raises(Death):
-        api("POST", "/checkout", ORDER)
-    clock.pass_by(seconds=GOOD_FOR - 5)
-    moments.once("before post", lambda: clock.pass_by(seconds=10))
-    answer = api("POST", "/checkout", ORDER)
-
-    assert answer.status == 200, answer.json
-
-
 @pytest.mark.parametrize("wish", WISHES)
 def test_wished_at_every_moment_of_the_events_of_a_page_there_is_one(api, plans, stripe, moments, hear, clock, wish):
     wrong = []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from billing.holds import GOOD_FOR, Step
+from billing.holds import GOOD_FOR, PATIENCE, Step
 from billing.periods import rfc3339
 
 SHORTEST = 1800  # Stripe opens none for less (docs: Checkout Sessions, expires_at)
-LIFE = SHORTEST + GOOD_FOR  # seconds that a page is open; its end is fixed at the hold
+LIFE = (
+    SHORTEST + GOOD_FOR + PATIENCE
+)  # seconds that a page is open, from the hold; one sent again late has its way to go
 
 
 @dataclass(frozen=True, slots=True)
