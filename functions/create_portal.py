@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from billing import gateway, registration, return_urls
+from billing import customer_table, gateway, registration, return_urls
 from billing.api import Request, endpoint
 from billing.customers import Customer
 
@@ -20,9 +20,9 @@ class Visit(BaseModel):
 def handler(request: Request, visit: Visit) -> dict:
     """A link for this visit. What is done there comes back as events; a flow ends where its customer came from."""
     return_url = return_urls.permitted(visit.return_url, return_urls.allowed(os.environ["RETURN_HOSTS"]))
-    ours = registration.ensure(request.customer, request.at)
-    theirs = registration.theirs(ours, request.at)
-    return {"url": gateway.portal(theirs.id, return_url, _flow(ours, visit))}
+    flow = _flow(customer_table.find(request.customer, request.at), visit)  # refused before Stripe hears of anyone
+    theirs = registration.theirs(registration.ensure(request.customer, request.at), request.at)
+    return {"url": gateway.portal(theirs.id, return_url, flow)}
 
 
 def _flow(ours: Customer, visit: Visit) -> dict | None:

@@ -123,3 +123,15 @@ def test_the_backend_asks_for_a_customer(api, subscribed, stripe):
     answer = api("POST", "/customers/ada/portal", VISIT, claims={"scope": "billing/service"})
 
     assert answer.status == 200
+
+
+def test_the_portal_makes_no_customer_for_a_visit_it_refuses(api, plans, stripe):
+    answer = api("POST", "/portal", {"return_url": "https://localhost/", "flow": "subscription_cancel"})
+    assert (answer.status, len(stripe.customers)) == (404, 0)
+
+
+def test_a_portal_configuration_that_the_operator_switched_off_is_made_anew(api, subscribed, stripe):
+    api("POST", "/portal", {"return_url": "https://localhost/"})
+    for id in list(stripe._account.tables["billing_portal.configuration"]):
+        stripe.handle("POST", f"/v1/billing_portal/configurations/{id}", {"active": "false"})
+    assert api("POST", "/portal", {"return_url": "https://localhost/"}).status == 200

@@ -226,19 +226,32 @@ def sessions(customer: str) -> list[Session]:
 
 def portal(customer: str, return_url: str, flow: dict | None) -> str:
     """A link to the customer's pages at Stripe; it opens them to anyone, for some minutes (docs: Portal sessions)."""
-    params: Any = {"customer": customer, "configuration": portal_configuration(), "return_url": return_url}
-    return ask(client().v1.billing_portal.sessions.create, params | ({"flow_data": flow} if flow else {})).url
+    params: Any = {"customer": customer, "return_url": return_url} | ({"flow_data": flow} if flow else {})
+
+    def opened() -> str:
+        visit = params | {"configuration": portal_configuration()}
+        return ask(client().v1.billing_portal.sessions.create, visit).url
+
+    try:
+        return opened()
+    except errors.StripeRefused:  # the configuration that is remembered may have been switched off in the dashboard
+        portal_configuration.cache_clear()
+        return opened()
 
 
 @cache
 def portal_configuration() -> str:
-    """What customers may do on those pages: made once in an account, and anew when what it says is another."""
+    """
+    What customers may do on those pages: made once in an account, and anew when what it says is another, or when it
+    has been switched off. The key counts those: Stripe would answer an older one with what is switched off by now.
+    """
     says = {"tollgate": digest(PORTAL)}
-    listed: Any = {"active": True, "limit": 100}
-    known = ask(lambda: list(client().v1.billing_portal.configurations.list(listed).auto_paging_iter()))
-    found = next((each.id for each in known if each.metadata and each.metadata.to_dict() == says), None)
+    known = ask(lambda: list(client().v1.billing_portal.configurations.list({"limit": 100}).auto_paging_iter()))
+    ours = [each for each in known if each.metadata and each.metadata.to_dict() == says]
+    found = next((each.id for each in ours if each.active), None)
     params: Any = {"features": PORTAL, "metadata": says}
-    return found or ask(client().v1.billing_portal.configurations.create, params, key(f"portal:{says['tollgate']}")).id
+    begun = key(f"portal:{says['tollgate']}:{len(ours)}")
+    return found or ask(client().v1.billing_portal.configurations.create, params, begun).id
 
 
 def unpaid(theirs: Theirs) -> bool:
