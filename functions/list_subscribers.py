@@ -1,5 +1,7 @@
 """GET /plans/{slug}/versions/{version}/subscriptions: who is on a version of a plan, as Stripe has it, page by page."""
 
+import re
+
 from billing import customer_table, gateway, plan_table
 from billing.api import Request, endpoint
 from billing.errors import Malformed, NotFound
@@ -12,7 +14,7 @@ def handler(request: Request) -> dict:
     if unknown := request.query.keys() - {"cursor"}:
         raise Malformed.of([(min(unknown), "no such parameter")])
     slug, number = request.path["slug"], request.path["version"]
-    if not (number.isascii() and number.isdigit()):
+    if not re.fullmatch(r"[0-9]{1,6}", number):
         raise NotFound(f"no plan {slug}, version {number}")
     price = plan_table.version(slug, int(number)).price
     assert price is not None

@@ -1,8 +1,8 @@
 """PUT /plans/{slug}: sell this under that name from now on; whoever bought an older version keeps it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from billing import catalogue
 from billing.api import Request, endpoint
@@ -56,6 +56,12 @@ class Offer(BaseModel):
     @classmethod
     def _with_storage(cls, limits: dict) -> dict:
         return {"max_storage_mb": 5120} | limits
+
+    @model_validator(mode="after")
+    def _seats_fit(self) -> Self:
+        if self.max_seats is not None and self.included_seats > self.max_seats:
+            raise ValueError("more seats are included than the plan allows")
+        return self
 
     def plan(self, slug: str) -> Plan:
         """What is sold under that name by this, with all that was not said."""

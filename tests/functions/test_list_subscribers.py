@@ -80,3 +80,7 @@ def test_a_version_that_was_never_sold_is_not_found(plans, on, wrong):
 def test_a_cursor_is_all_that_may_be_asked(plans, on):
     assert (on(1, asked="?limit=5").status, on(1, asked="?limit=5").json["fields"][0]["field"]) == (400, "limit")
     assert on(1, asked="?cursor=sub_gone").status == 404
+
+
+def test_a_version_of_many_digits_is_not_found(api, plans):
+    assert api("GET", f"/plans/team/versions/{'9' * 5000}/subscriptions").status == 404

@@ -215,3 +215,17 @@ def test_a_price_of_someone_elses_in_the_account_keeps_its_lookup_key(api, strip
     assert status == 200
     assert api("PUT", "/plans/pro", TEAM).status == 200
     assert stripe.prices[other["id"]]["lookup_key"] == "pro"
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        {"included_seats": 10, "max_seats": 5},
+        {"trial_days": 731},
+        {"currency": "isk", "base_price_cents": 150},
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused_and_takes_no_number(api, stripe, offer):
+    answer = api("PUT", "/plans/p", TEAM | offer)
+    items = dynamodb.db().scan(TableName="Plans")["Items"]
+    assert (answer.status in (400, 422), items) == (True, [])
