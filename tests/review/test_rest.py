@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from billing import customer_table, dynamodb, return_urls
+from billing import customer_table, return_urls
 from billing.errors import ReturnUrlRefused
 
 ADMIN = {"scope": "billing/admin"}
