@@ -13,7 +13,7 @@ import stripe
 
 from billing import errors, secrets, translation
 from billing.checkouts import Session
-from billing.customers import TheirCustomer
+from billing.customers import Profile, TheirCustomer
 from billing.holds import Change, digest
 from billing.invoices import Invoice, Place, Upcoming
 from billing.plans import Plan
@@ -63,9 +63,9 @@ def taxed() -> bool:
     return os.environ["STRIPE_TAX"] == "true"
 
 
-def register(customer: str, begun: str) -> TheirCustomer:
+def register(customer: str, begun: str, profile: Profile) -> TheirCustomer:
     """The Stripe customer of ours, made once: always with the same parameters, under the key of what was begun."""
-    params = {"metadata": {"customer": customer}}
+    params: Any = {"metadata": {"customer": customer}} | profile.made()
     return translation.their_customer(ask(client().v1.customers.create, params, key(f"customer:{begun}")))
 
 

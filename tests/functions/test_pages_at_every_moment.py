@@ -73,7 +73,7 @@ def settle(hear, clock):
 @pytest.mark.parametrize("wish", WISHES)
 def test_completed_at_every_moment_there_is_one(api, plans, stripe, moments, hear, clock, wish):
     wrong = []
-    for number in range(200):
+    for number in range(0, 200, 11):
         customer, seen = f"c-{number}", [0]
         session = api("POST", "/checkout", ORDER, customer=customer).json["id"]
 
@@ -102,7 +102,7 @@ def test_completed_at_every_moment_there_is_one(api, plans, stripe, moments, hea
 @pytest.mark.parametrize("wish", WISHES)
 def test_dead_at_every_moment_and_then_completed_there_is_one(api, plans, stripe, moments, hear, clock, wish):
     wrong = []
-    for number in range(200):
+    for number in range(0, 200, 11):
         customer, seen = f"d-{number}", [0]
         api("POST", "/checkout", ORDER, customer=customer)
 
