@@ -252,10 +252,19 @@ def test_of_what_is_going_to_end_nothing_more_is_billed(api, subscribed):
 def test_of_what_is_going_to_end_what_waits_is_billed(api, subscribed, stripe):
     credited(api, stripe, subscribed)
     waits = sum(item["amount"] for item in stripe.invoice_items.values())
-    assert api("POST", "/subscription/cancel", {}).status == 200
+    ends = {"cancel_at_period_end": "true"}  # in the portal: here what waits would have been credited at once
+    assert stripe.handle("POST", f"/v1/subscriptions/{subscribed['id']}", ends)[0] == 200
 
     answer = api("GET", "/invoices/upcoming")
     assert (answer.status, answer.json["total_cents"], answer.json["amount_due_cents"]) == (200, waits, 0)
+
+
+def test_of_what_is_cancelled_here_what_waited_is_credited_and_nothing_is_billed(api, subscribed, stripe):
+    credited(api, stripe, subscribed)
+    waits = sum(item["amount"] for item in stripe.invoice_items.values())
+    assert api("POST", "/subscription/cancel", {}).json["given_back"]["credited_cents"] == -waits
+
+    assert api("GET", "/invoices/upcoming").json["code"] == "nothing_upcoming"
 
 
 def test_an_invoice_that_falls_into_a_pause_is_said_to(api, subscribed, clock):
