@@ -1,8 +1,9 @@
 """Customers on record, each with everything that is written along with it (docs/data.md)."""
 
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from billing import dynamodb
 from billing.checkouts import Checkout
@@ -18,12 +19,35 @@ from billing.theirs import Awaited, Schedule, Theirs
 
 TABLE = os.environ["SUBSCRIPTIONS_TABLE"]
 DAY = 86_400
+HOLD = "hold"
+ASIDE_FROM_FIELDS = {"pk", "sk", "waits", "since", "seen"}  # keys, and what the sweep and the reconciliation go by
 
 
 def find(id: str, at: int) -> Customer:
     """The customer as it stands now; one that has never been here is new, and on no record."""
     found = dynamodb.get(TABLE, pk=_pk(id), sk="customer")
     return _customer(found) if found else Customer(id, created_at=at, updated_at=at)
+
+
+def several(ids: Sequence[str]) -> dict[str, Customer]:
+    """Those of at most a hundred customers that are on record."""
+    found = dynamodb.several(TABLE, [{"pk": _pk(id), "sk": "customer"} for id in ids])
+    return {customer.id: customer for customer in map(_customer, found)}
+
+
+def owners(stripe_ids: Iterable[str]) -> dict[str, str]:
+    """Of at most a hundred customers of Stripe's, those that are ours."""
+    found = dynamodb.several(TABLE, [{"pk": f"stripe#{id}", "sk": "customer"} for id in sorted(set(stripe_ids))])
+    return {item["pk"].removeprefix("stripe#"): item["customer"] for item in found}
+
+
+def holding(until: int, after: dict | None, most: int = 100) -> tuple[list[tuple[str, int]], dict | None]:
+    """
+    Customers with a change that was held until then, each with when, the oldest first; and what the next page comes
+    after. The index is a moment behind: what it tells has to be looked at.
+    """
+    page = dynamodb.indexed(TABLE, "held", "waits = :hold AND since <= :until", most, after, hold=HOLD, until=until)
+    return [(item["pk"].removeprefix("customer#"), item["since"]) for item in page.items], page.after
 
 
 def owner(stripe_id: str) -> str:
@@ -67,6 +91,43 @@ def invoices(id: str, most: int, after: Place | None = None) -> list[Invoice]:
     return [Invoice(**_fields(item)) for item in found]
 
 
+def invoice(id: str, place: Place) -> Invoice | None:
+    found = dynamodb.get(TABLE, pk=_pk(id), sk=_placed(place))
+    return Invoice(**_fields(found)) if found else None
+
+
+class Kept(NamedTuple):
+    """Something on record that Stripe should know of, too."""
+
+    key: dict
+    customer: str
+    what: Customer | Subscription | Invoice  # a subscription only if it stands aside
+
+
+def unseen(run: str, after: dict | None, most: int) -> tuple[list[Kept], dict | None]:
+    """
+    A page of what is on record and has not been seen at Stripe by a run: customers, subscriptions aside that have not
+    ended, invoices that are open; and what the next page comes after.
+    """
+    known = "sk = :customer OR begins_with(sk, :aside) OR (begins_with(sk, :invoice) AND #status = :open)"
+    where = f"begins_with(pk, :mine) AND ({known}) AND (attribute_not_exists(seen) OR seen <> :run)"
+    values = {"customer": "customer", "aside": "subscription#", "invoice": "invoice#", "open": "open", "run": run}
+    names = {"#status": "status"}
+    page = dynamodb.scan(TABLE, where, most, after, names=names, mine="customer#", **values)
+    return [kept for item in page.items if (kept := _kept_as(item))], page.after
+
+
+def see(key: dict, run: str) -> None:
+    """What is there has been seen at Stripe: no news of the customer, so its version stays."""
+    dynamodb.transact([dynamodb.update(TABLE, key, "SET seen = :run", "attribute_exists(pk)", run=run)])
+
+
+def key_of(id: str, aside: str | None = None, invoice: Place | None = None) -> dict:
+    """Of a customer, or of what is kept beside it."""
+    sk = f"subscription#{aside}" if aside else _placed(invoice) if invoice else "customer"
+    return {"pk": _pk(id), "sk": sk}
+
+
 def writes(revision: Revision) -> list[dict]:
     """The customer first, on condition that its version is the one this one grew from; then what goes with it."""
     if not revision.moved:
@@ -108,6 +169,7 @@ def unmoved(id: str, terms: int) -> dict:
 def _put(customer: Customer) -> dict:
     subscription = customer.subscription and _kept(customer.subscription)
     item = {"pk": _pk(customer.id), "sk": "customer"} | asdict(replace(customer, subscription=subscription))
+    item |= {"waits": HOLD, "since": customer.pending.held_at} if customer.pending else {}
     if customer.version == 1:
         return dynamodb.put(TABLE, item, "attribute_not_exists(pk)")
     return dynamodb.put(TABLE, item, "version = :before", before=customer.version - 1)
@@ -139,7 +201,18 @@ def _pk(id: str) -> str:
 
 
 def _fields(item: dict) -> dict[str, Any]:
-    return {name: value for name, value in item.items() if name not in ("pk", "sk")}
+    return {name: value for name, value in item.items() if name not in ASIDE_FROM_FIELDS}
+
+
+def _kept_as(item: dict) -> Kept | None:
+    kind, customer = item["sk"].partition("#")[0], item["pk"].removeprefix("customer#")
+    key = {name: item[name] for name in ("pk", "sk")}
+    if kind == "customer":
+        return Kept(key, customer, _customer(item))
+    if kind == "invoice":
+        return Kept(key, customer, Invoice(**_fields(item)))
+    aside = _subscription(_fields(item))
+    return None if aside.theirs.ended else Kept(key, customer, aside)
 
 
 def _customer(item: dict) -> Customer:

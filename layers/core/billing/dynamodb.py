@@ -7,6 +7,7 @@ its condition what it grew from, and reads again when that no longer stands.
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import cache
 from random import uniform
@@ -37,6 +38,11 @@ logging.getLogger("botocore").setLevel(logging.WARNING)  # it tells where it fou
 def db():
     config = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard"}, max_pool_connections=50)
     return boto3.client("dynamodb", config=config)
+
+
+class Page(NamedTuple):
+    items: list[dict]
+    after: dict | None  # key that the next page comes after; None: there is none
 
 
 class Refusal(NamedTuple):
@@ -75,6 +81,48 @@ def query(table: str, pk: str, begins: str = "", newest: int | None = None, befo
             if newest or "LastEvaluatedKey" not in page:
                 return items
             wanted["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+
+def several(table: str, keys: Sequence[dict]) -> list[dict]:
+    """Those of at most a hundred items that are there, as they stand now, in no order."""
+    wanted: Any = {table: {"Keys": [encode(key) for key in keys], "ConsistentRead": True}} if keys else {}
+    items: list[dict] = []
+    for attempt in range(TRIES):
+        if not wanted:
+            return items
+        with _reached():
+            answer = db().batch_get_item(RequestItems=wanted)
+        items += [decode(item) for item in answer["Responses"].get(table, [])]
+        wanted = answer.get("UnprocessedKeys")
+        if wanted:
+            time.sleep(uniform(0.01, 0.05) * 2**attempt)
+    if wanted:
+        raise Contended("the store is busy")
+    return items
+
+
+def indexed(
+    table: str,
+    index: str,
+    condition: str,
+    most: int,
+    after: dict | None = None,
+    newest: bool = False,
+    where: str | None = None,
+    names: dict | None = None,
+    **values,
+) -> Page:
+    """`most` items of an index that fulfil a condition on its key, by its order, of which some may not be as `where`."""
+    wanted: dict[str, Any] = {"TableName": table, "IndexName": index, "KeyConditionExpression": condition}
+    wanted |= {"ScanIndexForward": not newest, "Limit": most} | _sifted(after, where, names, values)
+    with _reached():
+        return _page(db().query(**wanted))
+
+
+def scan(table: str, where: str, most: int, after: dict | None = None, names: dict | None = None, **values) -> Page:
+    """`most` items of a table, of which some may not be as `where`, as they stood a moment ago. For the night."""
+    with _reached():
+        return _page(db().scan(TableName=table, Limit=most, **_sifted(after, where, names, values)))
 
 
 def put(table: str, item: dict, condition: str | None = None, **values) -> dict:
@@ -141,6 +189,17 @@ def decode(item: dict) -> dict:
 def _alone(write: dict) -> None:
     ((kind, wanted),) = write.items()
     {"Put": db().put_item, "Update": db().update_item}[kind](**wanted)
+
+
+def _sifted(after: dict | None, where: str | None, names: dict | None, values: dict) -> dict[str, Any]:
+    wanted: dict[str, Any] = {"ExpressionAttributeValues": encode({f":{name}": value for name, value in values.items()})}
+    given = {"ExclusiveStartKey": after and encode(after), "FilterExpression": where, "ExpressionAttributeNames": names}
+    return wanted | {name: value for name, value in given.items() if value}
+
+
+def _page(answer: dict) -> Page:
+    last = answer.get("LastEvaluatedKey")
+    return Page([decode(item) for item in answer["Items"]], decode(last) if last else None)
 
 
 def _conditional(wanted: dict, condition: str | None, values: dict) -> dict:

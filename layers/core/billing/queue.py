@@ -23,13 +23,13 @@ def sqs():
     return boto3.client("sqs", config=Config(connect_timeout=1, read_timeout=5))
 
 
-def send(event: WebhookEvent) -> None:
-    """Returns once SQS has it; the same event sent twice within five minutes is one message."""
+def send(event: WebhookEvent, replay: int = 0) -> None:
+    """Returns once SQS has it; the same event sent twice within five minutes is one message, but for a replay."""
     sqs().send_message(
         QueueUrl=os.environ["WEBHOOK_QUEUE"],
         MessageBody=json.dumps(asdict(event)),
         MessageGroupId=event.group if PLAIN.fullmatch(event.group) else sha256(event.group.encode()).hexdigest(),
-        MessageDeduplicationId=event.id,
+        MessageDeduplicationId=f"{event.id}#replay-{replay}" if replay else event.id,
     )
 
 
