@@ -2,7 +2,7 @@
 
 import re
 
-from billing import customer_table, gateway, plan_table
+from billing import customer_table, listings, plan_table
 from billing.api import Request, endpoint
 from billing.errors import Malformed, NotFound
 from billing.theirs import Theirs
@@ -18,7 +18,7 @@ def handler(request: Request) -> dict:
         raise NotFound(f"no plan {slug}, version {number}")
     price = plan_table.version(slug, int(number)).price
     assert price is not None
-    living, after = gateway.subscribers(price, request.query.get("cursor"))
+    living, after = listings.subscribers(price, request.query.get("cursor"))
     return {"subscriptions": [row for theirs in living if (row := _row(theirs))], "next": after}
 
 

@@ -23,10 +23,11 @@ os.environ.update(TABLES)
 os.environ.update(dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x"), AWS_DEFAULT_REGION="eu-west-1")
 os.environ.update(CUSTOMER_CLAIM="sub", STRIPE_SECRET="stripe", LIVE="false", DEFAULT_PLAN="", WEBHOOK_QUEUE="")
 os.environ.update(STRIPE_TAX="false", RETURN_HOSTS="app.example.com,localhost")
-os.environ.update(POWERTOOLS_SERVICE_NAME="tollgate")
+os.environ.update(POWERTOOLS_SERVICE_NAME="tollgate", SCHEDULES="schedules", SCHEDULER_ROLE="arn:aws:iam::1:role/s")
+os.environ.update(RECONCILE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:reconcile")
 
 import billing.api
-from billing import dynamodb, gateway, plan_table, queue, secrets, standing
+from billing import dynamodb, gateway, plan_table, queue, scheduler, secrets, standing
 from billing.webhooks import envelope
 from local.stripe_simulator import Simulator, serve
 
@@ -93,13 +94,26 @@ def moments():
 
 @pytest.fixture
 def context():
-    said = {"function_name": "f", "memory_limit_in_mb": 1, "invoked_function_arn": "a", "aws_request_id": "r"}
+    said = {
+        "function_name": "f",
+        "memory_limit_in_mb": 1,
+        "invoked_function_arn": "arn:aws:lambda:eu-west-1:1:function:f",
+        "aws_request_id": "r",
+    }
     return SimpleNamespace(**said, get_remaining_time_in_millis=lambda: 25_000)
 
 
 def forget_all():
     """As a Lambda does that has just started."""
-    for memory in (dynamodb.db, queue.sqs, secrets.manager, gateway.connect, plan_table.version, plan_table.priced):
+    for memory in (
+        dynamodb.db,
+        queue.sqs,
+        secrets.manager,
+        gateway.connect,
+        scheduler.scheduler,
+        plan_table.version,
+        plan_table.priced,
+    ):
         memory.cache_clear()
     gateway.portal_configuration.cache_clear()
     secrets._stripe = None
@@ -127,6 +141,7 @@ def furnish(template, moments, monkeypatch):
             dynamodb.db().meta.events.register(f"{when}-call.dynamodb", hear)
         made = queue.sqs().create_queue(QueueName="webhooks.fifo", Attributes={"FifoQueue": "true"})
         monkeypatch.setenv("WEBHOOK_QUEUE", made["QueueUrl"])
+        scheduler.scheduler().create_schedule_group(Name="schedules")
         secrets.manager().create_secret(Name="stripe", SecretString=json.dumps(SECRET))
         yield
         forget_all()
@@ -162,8 +177,9 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for entry in (billing.api, importlib.import_module("process_webhook")):
-        monkeypatch.setattr(entry, "time", SimpleNamespace(time=clock.now))
+    entries = (billing.api, *map(importlib.import_module, ("process_webhook", "sweep", "reconcile")))
+    for entry in entries:
+        monkeypatch.setattr(entry, "time", SimpleNamespace(time=clock.now, monotonic=time.monotonic))
     return clock
 
 

@@ -8,7 +8,8 @@ import pytest
 
 RULES = {"errors", "plans", "periods", "proration", "holds", "subscriptions", "invoices", "customers"}
 RULES |= {"entitlements", "usage", "webhooks", "theirs", "discounts", "quotes", "refunds", "checkouts", "return_urls"}
-TABLES = {"plan_table", "customer_table", "usage_table", "webhook_table"}
+RULES |= {"runs"}
+TABLES = {"plan_table", "customer_table", "usage_table", "webhook_table", "run_table"}
 DOORS = {
     "api": {"aws_lambda_powertools"},
     "gateway": {"stripe", "logging"},
@@ -16,9 +17,11 @@ DOORS = {
     "steps": {"aws_lambda_powertools"},
     "dynamodb": {"boto3", "botocore", "logging"},
 }
+DOORS |= {"listings": set(), "scheduler": {"boto3", "botocore"}}
 DOORS |= {"queue": {"boto3", "botocore"}, "secrets": {"boto3", "botocore"}} | {table: set() for table in TABLES}
 SHARED_DOORS = {"secrets", "dynamodb", "gateway", "translation"}  # those to Stripe are three
 PROCEDURES = {"records", "catalogue", "registration", "changes", "pricing", "trials", "sync", "standing", "metering"}
+PROCEDURES |= {"sweeping", "reconciliation"}
 OUTSIDE = {"boto3", "botocore", "stripe", "pydantic", "os", "time", "random", "requests", "aws_lambda_powertools"}
 OUTSIDE |= {"local", "logging", "datetime.now", "secrets"}
 PASSING = {"os", "time", "random"}  # a door reads its settings, keeps its memory fresh and waits with jitter

@@ -1,5 +1,6 @@
 """The template and the code say the same, and nobody may do more than it does."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,13 @@ import pytest
 from billing import holds
 
 GET, QUERY, PUT, UPDATE = (f"dynamodb:{name}" for name in ("GetItem", "Query", "PutItem", "UpdateItem"))
-CHECK = "dynamodb:ConditionCheckItem"
+CHECK, BATCH = "dynamodb:ConditionCheckItem", "dynamodb:BatchGetItem"
 SECRET = {"StripeSecret": {"secretsmanager:GetSecretValue"}}
 PLANS = {"Plans": {GET, QUERY}}
 CHANGE = PLANS | SECRET | {"Subscriptions": {GET, PUT, UPDATE}, "Usage": {UPDATE}}  # UPDATE: a quote, a card's trial
+COMPARE = {"Subscriptions": {GET, BATCH, QUERY, "dynamodb:Scan", PUT, UPDATE}}
+ONE_TIME = "arn:${AWS::Partition}:scheduler:${AWS::Region}:${AWS::AccountId}:schedule/${Schedules}/*"
+CARRY_ON = {ONE_TIME: {"scheduler:CreateSchedule"}, "SchedulerRole": {"iam:PassRole"}}
 METERED = PLANS | {"Subscriptions": {GET}}
 MAY = {
     "list_plans": PLANS,
@@ -37,12 +41,22 @@ MAY = {
     "get_usage": METERED | {"Usage": {GET, QUERY}},
     "get_entitlements": METERED | {"Usage": {GET}},
     "check_entitlement": METERED | {"Usage": {GET}},
+    "list_webhook_events": {"WebhookEvents/index/by_outcome": {QUERY}},
+    "replay_webhook": {"WebhookEvents": {GET, UPDATE}, "Webhooks": {"sqs:SendMessage"}},
+    "start_reconciliation": CHANGE | COMPARE | CARRY_ON,
+    "get_reconciliation": {"Subscriptions": {GET, QUERY}},
     "receive_webhook": SECRET | {"Webhooks": {"sqs:SendMessage"}},
     "process_webhook": CHANGE | {"WebhookEvents": {GET, PUT}, "Webhooks": {"sqs:ChangeMessageVisibility"}},
     "bury_webhook": {"WebhookEvents": {PUT}},
+    "sweep": CHANGE
+    | CARRY_ON
+    | {"Subscriptions": {GET, QUERY, PUT, UPDATE}, "Subscriptions/index/held": {QUERY}}
+    | {"WebhookEvents": {BATCH}, "WebhookEvents/index/by_outcome": {QUERY}, "Webhooks": {"sqs:SendMessage"}},
+    "reconcile": CHANGE | COMPARE | CARRY_ON,
 }
 PUBLIC = {"list_plans", "get_plan", "receive_webhook"}
-ADMIN = {"put_plan", "retire_plan", "list_subscribers"}
+ADMIN = {"put_plan", "retire_plan", "list_subscribers", "list_webhook_events", "replay_webhook"}
+ADMIN |= {"start_reconciliation", "get_reconciliation"}
 SERVICE = {"record_usage"}
 
 
@@ -59,7 +73,8 @@ def test_an_action_may_do_what_it_does_and_no_more(functions, action):
     for statement in function["Policies"][0]["Statement"]:
         assert statement["Effect"] == "Allow"
         for resource in statement["Resource"]:
-            name = next(iter(resource.values())).removesuffix(".Arn")
+            said = next(iter(resource.values())).removesuffix(".Arn")
+            name = re.sub(r"^\$\{(\w+)\.Arn\}/", r"\1/", said)  # an index of a table
             may.setdefault(name, set()).update(statement["Action"])
     assert (function["Handler"], may) == (f"{action}.handler", MAY[action])
 
@@ -68,7 +83,7 @@ def test_no_policy_has_a_wildcard_and_none_is_a_template_of_sam(functions):
     for function in functions.values():
         (policy,) = function["Policies"]
         assert policy.keys() == {"Statement"}
-        assert "*" not in repr(policy)
+        assert "*" not in repr(policy).replace(ONE_TIME, "")  # schedules for one time have names that are made up
 
 
 def test_every_file_is_a_function(functions):

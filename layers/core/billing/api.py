@@ -32,11 +32,11 @@ LARGEST = 256 * 1024  # bytes of a body
 logger = Logger()
 
 
-def counted(what: str, **keys) -> None:
+def counted(what: str, value: int = 1, **keys) -> None:
     """Something an operator counts: a log line that CloudWatch makes a metric of (docs: Embedded metric format)."""
     metric = {"Namespace": "Tollgate", "Dimensions": [[]], "Metrics": [{"Name": what, "Unit": "Count"}]}
     embedded = {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [metric]}
-    logger.warning(what, **keys | {what: 1, "_aws": embedded})
+    logger.warning(what, **keys | {what: value, "_aws": embedded})
 
 
 class Request(NamedTuple):

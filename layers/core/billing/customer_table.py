@@ -50,6 +50,11 @@ def holding(until: int, after: dict | None, most: int = 100) -> tuple[list[tuple
     return [(item["pk"].removeprefix("customer#"), item["since"]) for item in page.items], page.after
 
 
+def held_key(id: str, since: int) -> dict:
+    """What a page that comes after that hold begins after."""
+    return {"pk": _pk(id), "sk": "customer", "waits": HOLD, "since": since}
+
+
 def owner(stripe_id: str) -> str:
     found = dynamodb.get(TABLE, pk=f"stripe#{stripe_id}", sk="customer")
     if not found:

@@ -44,6 +44,7 @@ class TheirCustomer:
 
     id: str  # cus_...
     deleted: bool = False
+    names: str | None = None  # the customer of ours that it was made for
     change: str | None = None  # mark of the last change of ours to its profile
     payment_method: str | None = None  # the one on file
     fingerprint: str | None = None  # of its card

@@ -112,7 +112,7 @@ def indexed(
     names: dict | None = None,
     **values,
 ) -> Page:
-    """`most` items of an index that fulfil a condition on its key, by its order, of which some may not be as `where`."""
+    """`most` items of an index that fulfil a condition on its key, by its order; then those of them as `where` says."""
     wanted: dict[str, Any] = {"TableName": table, "IndexName": index, "KeyConditionExpression": condition}
     wanted |= {"ScanIndexForward": not newest, "Limit": most} | _sifted(after, where, names, values)
     with _reached():
@@ -120,7 +120,7 @@ def indexed(
 
 
 def scan(table: str, where: str, most: int, after: dict | None = None, names: dict | None = None, **values) -> Page:
-    """`most` items of a table, of which some may not be as `where`, as they stood a moment ago. For the night."""
+    """`most` items of a table, as they stood a moment ago; then those of them as `where` says. For the night."""
     with _reached():
         return _page(db().scan(TableName=table, Limit=most, **_sifted(after, where, names, values)))
 
@@ -192,7 +192,9 @@ def _alone(write: dict) -> None:
 
 
 def _sifted(after: dict | None, where: str | None, names: dict | None, values: dict) -> dict[str, Any]:
-    wanted: dict[str, Any] = {"ExpressionAttributeValues": encode({f":{name}": value for name, value in values.items()})}
+    wanted: dict[str, Any] = {
+        "ExpressionAttributeValues": encode({f":{name}": value for name, value in values.items()})
+    }
     given = {"ExclusiveStartKey": after and encode(after), "FilterExpression": where, "ExpressionAttributeNames": names}
     return wanted | {name: value for name, value in given.items() if value}
 
@@ -206,8 +208,12 @@ def _conditional(wanted: dict, condition: str | None, values: dict) -> dict:
     if condition:
         wanted |= {"ConditionExpression": condition, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
     if values:
-        wanted["ExpressionAttributeValues"] = encode({f":{name}": value for name, value in values.items()})
+        wanted["ExpressionAttributeValues"] = _values(values)
     return wanted
+
+
+def _values(values: dict) -> dict:
+    return encode({f":{name}": value for name, value in values.items()})
 
 
 def _item(found: dict | None) -> dict | None:

@@ -94,18 +94,6 @@ def subscriptions(customer: str) -> list[Theirs]:
         return []
 
 
-def subscribers(price: str, after: str | None) -> tuple[list[Theirs], str | None]:
-    """
-    A page of the live subscriptions to a price, the newest first, and what the next page comes after; None: no more.
-
-    Stripe leaves out those that live on test clocks (docs: List subscriptions).
-    """
-    listed: Any = {"price": price, "limit": 100} | ({"starting_after": after} if after else {})
-    page = ask(client().v1.subscriptions.list, listed)
-    living = [theirs for each in page.data if (theirs := translation.theirs(each)).fills_slot]
-    return living, page.data[-1].id if page.has_more else None
-
-
 def invoice(id: str) -> Invoice:
     return translation.invoice(ask(client().v1.invoices.retrieve, id))
 

@@ -23,13 +23,24 @@ def refresh(events: Sequence[WebhookEvent], at: int) -> None:
         revision = trials.claiming(revision, at)
         return revision.billing(tuple(filter(None, map(_billed, ids))), at)
 
-    ours = _record(events, fetch, at)
+    ours = _hear(events, fetch, at)
+    if ours:
+        page = ours.checkout
+        follow_up(ours, at, closed=page is not None and page.id in {event.object_id for event in events})
+
+
+def follow_up(ours: Customer, at: int, closed: bool = False) -> None:
+    """
+    What the news of a subscription leads to. To be called with a record that says what Stripe says; `closed`: so has
+    Stripe of the page on which it could be bought.
+    """
+    subscription = ours.subscription
+    ended = subscription is not None and (subscription.theirs.ended or subscription.lost() is not None)
     try:
-        if ours and _unfinished(ours, events, at):
+        if closed or ended or ours.overdue(at):  # another may live beside it; something is to be put back, or finished
             ours = changes.recover(ours, at)
-        if ours:
-            trials.end_second(ours, at)
-    except Failed as failed:  # the events are marked by now: they come again, as often as it takes
+        trials.end_second(ours, at)
+    except Failed as failed:  # what led to it is on record by now: it has to come again, as often as it takes
         raise Unavailable("what an event has led to is not finished") from failed
 
 
@@ -42,24 +53,17 @@ def _billed(id: str) -> Invoice | None:
     return None if invoice.status == "draft" else invoice
 
 
-def _unfinished(ours: Customer, events: Sequence[WebhookEvent], at: int) -> bool:
-    """Another one may live beside it; something is to be put back, or to be finished; the page may be closed."""
-    subscription, page = ours.subscription, ours.checkout
-    closed = page is not None and page.id in {event.object_id for event in events}
-    ended = subscription is not None and (subscription.theirs.ended or subscription.lost() is not None)
-    return closed or ended or ours.overdue(at)
-
-
 def forget(events: Sequence[WebhookEvent], at: int) -> None:
     """Stripe has deleted its customer, and cancelled what it had: the next wish makes a new one."""
+    deleted = events[0].customer or ""
+    _hear(events, lambda ours: deregistered(ours, deleted, at), at)
 
-    def deregister(ours: Customer) -> Revision:
-        revision, subscription = Revision(ours), ours.subscription
-        if subscription and subscription.theirs.customer == events[0].customer and not subscription.theirs.ended:
-            revision = changes.settling(ours, gateway.subscription(subscription.theirs.id), at)
-        return revision.deregistering(at) if ours.stripe_id == events[0].customer else revision
 
-    _record(events, deregister, at)
+def deregistered(ours: Customer, deleted: str, at: int) -> Revision:
+    revision, subscription = Revision(ours), ours.subscription
+    if subscription and subscription.theirs.customer == deleted and not subscription.theirs.ended:
+        revision = changes.settling(ours, gateway.subscription(subscription.theirs.id), at)
+    return revision.deregistering(at) if ours.stripe_id == deleted else revision
 
 
 def ignore(events: Sequence[WebhookEvent], at: int) -> None:
@@ -68,26 +72,38 @@ def ignore(events: Sequence[WebhookEvent], at: int) -> None:
         dynamodb.transact([webhook_table.mark(event, "ignored")])
 
 
-def _record(events: Sequence[WebhookEvent], step: Callable[[Customer], Revision], at: int) -> Customer | None:
-    """
-    Ours is read first, then Stripe's, so an older answer never covers a newer one; then one transaction for the new
-    state and the marks of all events. One that is marked already is dropped, and the rest is done again without it.
-    Events of a customer who is not ours are ignored.
-    """
+def _hear(events: Sequence[WebhookEvent], step: Callable[[Customer], Revision], at: int) -> Customer | None:
+    """Each event once; those of a customer who is not ours are ignored."""
     try:
         owner = customer_table.owner(events[0].customer or "nobody")
     except NotFound:
         ignore(events, at)
         return None
-    left = list({event.id: event for event in events}.values())  # no transaction may name an item twice
+    folded = {event.id: event for event in events}.values()  # no transaction may name an item twice
+    return record(owner, step, lambda before, revision: [webhook_table.mark(event, "done") for event in folded], at)
+
+
+def record(
+    owner: str, step: Callable[[Customer], Revision], marks: Callable[[Customer, Revision], list[dict]], at: int
+) -> Customer:
+    """
+    Ours is read first, then Stripe's, so an older answer never covers a newer one; then one transaction for the new
+    state and its marks. A mark that stands already is dropped, and the rest is done again without it; if all stand,
+    there is nothing to do.
+    """
+    stood: set[int] = set()
     for _ in range(records.TRIES):
         before = customer_table.find(owner, at)
         revision = step(before)
+        wanted = marks(before, revision)
+        left = [place for place in range(len(wanted)) if place not in stood]
+        if wanted and not left:
+            return before
         try:
-            stood = records.commit(before, revision, [webhook_table.mark(event, "done") for event in left])
+            refused = records.commit(before, revision, [wanted[place] for place in left])
         except Stale:
             continue
-        left = [event for place, event in enumerate(left) if place not in stood]
-        if not stood or not left:
-            return before if stood else revision.customer
+        if not refused:
+            return revision.customer
+        stood |= {left[place] for place in refused}
     raise Stale("the customer keeps moving")

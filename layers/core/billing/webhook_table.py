@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from billing import dynamodb
 from billing.errors import NotFound
+from billing.periods import rfc3339
 from billing.webhooks import WebhookEvent
 
 TABLE = os.environ["WEBHOOK_EVENTS_TABLE"]
@@ -31,6 +32,11 @@ class Row(NamedTuple):
     @property
     def cursor(self) -> str:
         return f"{self.event.created}.{self.event.id}"
+
+    def public(self) -> dict:
+        names = ("id", "type", "object_id", "customer", "subscription", "api_version")
+        told = {name: getattr(self.event, name) for name in names} | {"created_at": rfc3339(self.event.created)}
+        return told | {name: getattr(self, name) for name in ("outcome", "attempts", "replays", "error")}
 
 
 def mark(event: WebhookEvent, outcome: str) -> dict:

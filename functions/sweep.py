@@ -1,0 +1,48 @@
+"""Every 15 minutes: events that never came are enqueued, changes whose makers died are settled, and all is counted."""
+
+import os
+import time
+
+from aws_lambda_powertools import Logger
+
+from billing import customer_table, run_table, scheduler, sweeping, webhook_table
+from billing.api import counted
+from billing.errors import Stale, Unavailable
+
+SLICE = 12  # seconds of work: one page more, at Stripe's slowest, still ends within the function's time
+OLD = 3600  # seconds: a hold of which nothing has come gives way after half of that
+STALLED = 600  # seconds: a reconciliation is carried on every minute
+MOST = 1000  # are counted
+
+logger = Logger()
+
+
+@logger.inject_lambda_context
+def handler(event: dict, context) -> None:
+    """`{"after": place}` carries on with the holds from there, a minute after a sweep that was not through."""
+    at, deadline, after = int(time.time()), time.monotonic() + SLICE, event.get("after")
+    try:
+        through = sweeping.events(at, deadline)
+        while through and (through := time.monotonic() < deadline):
+            done, after = sweeping.holds(at, deadline, after)
+            if done:
+                break
+    except Stale:
+        logger.info("swept_by_another")
+        return
+    except Unavailable as failure:  # the next sweep
+        logger.error("refused", code=failure.code)
+        return
+    if not through:
+        scheduler.carry_on(f"sweep-{at}", context.invoked_function_arn, {"after": after}, at)
+    _carry_on_runs(at)
+    counted("FailedEvents", len(webhook_table.unfinished("failed", 0, MOST)[0]))
+    counted("OldHolds", len(customer_table.holding(at - OLD, None, MOST)[0]))
+    counted("SweepRan", 1 if through else 0)
+
+
+def _carry_on_runs(at: int) -> None:
+    """Of the reconciliation, whose makers died before they could see to it."""
+    for run in run_table.latest(2):
+        if run.finished_at is None and not run.abandoned(at) and max(run.touched_at, run.started_at) < at - STALLED:
+            scheduler.carry_on(f"{run.id}-{run.version}", os.environ["RECONCILE_FUNCTION"], {"run": run.id}, at)

@@ -1,0 +1,36 @@
+"""The door to EventBridge Scheduler: what Lambda's limit has cut short is carried on by a schedule for one time."""
+
+import json
+import os
+from datetime import UTC, datetime
+from functools import cache
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from billing.errors import Unavailable
+
+SOON = 60  # seconds: a schedule is to the minute (docs: EventBridge Scheduler, schedule types)
+
+
+@cache
+def scheduler():
+    return boto3.client("scheduler", config=Config(connect_timeout=1, read_timeout=5))
+
+
+def carry_on(name: str, function: str, event: dict, at: int) -> None:
+    """Invoke a function with an event in a minute, once; a name that is there already is that schedule."""
+    try:
+        scheduler().create_schedule(
+            Name=name,
+            GroupName=os.environ["SCHEDULES"],
+            ScheduleExpression=f"at({datetime.fromtimestamp(at + SOON, UTC):%Y-%m-%dT%H:%M:%S})",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            ActionAfterCompletion="DELETE",
+            Target={"Arn": function, "RoleArn": os.environ["SCHEDULER_ROLE"], "Input": json.dumps(event)},
+        )
+    except scheduler().exceptions.ConflictException:
+        return
+    except (BotoCoreError, ClientError) as failure:
+        raise Unavailable("the schedule could not be made") from failure
