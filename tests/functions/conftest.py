@@ -1,6 +1,7 @@
 """Plans and subscriptions on record without a call of Stripe: for tests that are about what customers use."""
 
 import json
+import os
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import process_webhook
-from billing import customer_table, plan_table, records
+import sweep
+from billing import customer_table, plan_table, queue, records, scheduler
 from billing.plans import Metric, Plan
 from billing.subscriptions import DAY
 from billing.theirs import Theirs
@@ -86,3 +88,56 @@ def hear(stripe, context):
         return late
 
     return process
+
+
+@pytest.fixture
+def drain(received, context):
+    """All that waits in the queue is processed; answers the ids of the events that are to come again."""
+
+    def process():
+        late = []
+        while batch := received()["Records"]:
+            again = process_webhook.handler({"Records": batch}, context)["batchItemFailures"]
+            failed = {each["itemIdentifier"] for each in again}
+            for message in batch:
+                url, receipt = os.environ["WEBHOOK_QUEUE"], message["receiptHandle"]
+                queue.sqs().delete_message(QueueUrl=url, ReceiptHandle=receipt)
+                late += [queue.received(message).id] if message["messageId"] in failed else []
+        return late
+
+    return process
+
+
+@pytest.fixture
+def swept(stripe, context, drain):
+    """The sweep has been, and what it found is processed."""
+
+    def sweep_and_drain(**event):
+        sweep.handler(event, context)
+        return drain()
+
+    return sweep_and_drain
+
+
+@pytest.fixture
+def reconciled(api):
+    """A reconciliation from beginning to end, as an operator asks for it; answers what it tells."""
+
+    def run(dry_run=False):
+        begun = api("POST", "/reconcile", {"dry_run": dry_run}, claims={"scope": "billing/admin"}).json
+        assert begun["finished_at"], begun
+        return api("GET", f"/reconcile/{begun['run']}", claims={"scope": "billing/admin"}).json
+
+    return run
+
+
+@pytest.fixture
+def schedules(aws):
+    """The schedules for one time, by name: what they hand in, and to whom."""
+
+    def read():
+        names = [each["Name"] for each in scheduler.scheduler().list_schedules(GroupName="schedules")["Schedules"]]
+        made = [scheduler.scheduler().get_schedule(GroupName="schedules", Name=name) for name in names]
+        return {each["Name"]: each for each in made}
+
+    return read

@@ -1,0 +1,327 @@
+"""What is on record is compared with all that Stripe has; what differs is told, and made equal."""
+
+import json
+from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
+
+import pytest
+
+import reconcile
+from billing import customer_table, dynamodb, reconciliation, records, run_table
+from billing.customers import Revision
+from billing.holds import digest
+from tests.functions.at_stripe import ask, pays_with
+
+ADMIN = {"scope": "billing/admin"}
+ORDER = {"plan_slug": "team", "quantity": 5, "payment_method": "pm_card_visa"}
+
+
+def record(customer="ada"):
+    return customer_table.find(customer, 0)
+
+
+def version(customer="ada"):
+    return record(customer).version
+
+
+def seats(stripe, subscription, quantity):
+    item = stripe.subscriptions[subscription]["items"]["data"][0]["id"]
+    ask(stripe, "POST", f"/v1/subscriptions/{subscription}", items={"0": {"id": item, "quantity": str(quantity)}})
+
+
+def drift(report):
+    return {each["object"]: (each["classes"], each["repaired"], each["why_not"]) for each in report["drift"]}
+
+
+@pytest.fixture
+def settled(hear, subscribed, clock):
+    """All has been heard of, a while ago."""
+    hear()
+    clock.pass_by(minutes=5)
+    return subscribed
+
+
+def test_where_nothing_differs_nothing_is_found_and_nothing_moves(reconciled, settled):
+    before = version()
+    report = reconciled()
+
+    assert (report["found"], report["repaired"], report["under_way"], report["drift"]) == (0, 0, 0, [])
+    assert report["compared"] == 2 and report["stage"] == "done"  # the subscription and its customer
+    assert version() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "classes"),
+    [
+        (lambda stripe, id: seats(stripe, id, 9), ["quantity"]),
+        (lambda stripe, id: ask(stripe, "DELETE", f"/v1/subscriptions/{id}"), ["status"]),
+        (lambda stripe, id: ask(stripe, "POST", f"/v1/subscriptions/{id}", cancel_at_period_end="true"), ["cancel_at"]),
+        (lambda stripe, id: ask(stripe, "POST", f"/v1/subscriptions/{id}", metadata={"change_id": "x"}), ["other"]),
+        (
+            lambda stripe, id: ask(stripe, "POST", f"/v1/subscriptions/{id}", pause_collection={"behavior": "void"}),
+            ["status"],
+        ),
+    ],
+    ids=["seats", "cancelled", "cancelling", "metadata", "paused"],
+)
+def test_what_stripe_never_told_of_is_found_told_and_repaired(reconciled, settled, stripe, clock, change, classes):
+    change(stripe, settled["id"])
+    clock.pass_by(minutes=5)
+    before = record().subscription.theirs
+
+    told = reconciled(dry_run=True)
+    assert drift(told) == {settled["id"]: (classes, False, None)}
+    assert record().subscription.theirs == before  # a dry run only looks
+
+    assert drift(reconciled()) == {settled["id"]: (classes, True, None)}
+    assert record().subscription.theirs != before
+    assert drift(reconciled()) == {}
+
+
+def test_the_report_says_what_our_record_said_and_what_stripe_says(reconciled, settled, stripe, clock):
+    seats(stripe, settled["id"], 9)
+    clock.pass_by(minutes=5)
+
+    (told,) = reconciled()["drift"]
+    assert told["customer"] == "ada"
+    assert (told["before"]["quantity"], told["after"]["quantity"]) == (5, 9)
+    assert told["before"]["status"] == told["after"]["status"] == "active"
+
+
+def test_a_renewal_that_was_never_told_of(reconciled, settled, stripe, clock):
+    clock.pass_by(days=31)
+    stripe.tick()
+    clock.pass_by(hours=2)
+    stripe.tick()
+    clock.pass_by(minutes=5)
+
+    found = drift(reconciled())
+    assert found.pop(settled["id"]) == (["period"], True, None)
+    assert drift(reconciled()) == {}
+
+
+def test_an_invoice_that_is_open_there_and_unknown_here(api, reconciled, settled, stripe, clock):
+    pays_with(stripe, settled["id"], "pm_card_chargeCustomerFail")
+    clock.pass_by(days=31)
+    stripe.tick()
+    clock.pass_by(hours=2)
+    stripe.tick()
+    clock.pass_by(minutes=5)
+    open_ones = [id for id, each in stripe.invoices.items() if each["status"] == "open"]
+
+    found = drift(reconciled())
+    assert found[open_ones[0]] == (["missing_here", "invoice"], True, None)
+    assert found[settled["id"]][1]
+    (kept,) = [each for each in customer_table.invoices("ada", 50) if each.status == "open"]
+    assert kept.id == open_ones[0]
+    assert drift(reconciled()) == {}
+
+
+def test_an_invoice_that_is_open_here_and_paid_there(hear, reconciled, settled, stripe, clock):
+    pays_with(stripe, settled["id"], "pm_card_chargeCustomerFail")
+    clock.pass_by(days=31)
+    stripe.tick()
+    clock.pass_by(hours=2)
+    stripe.tick()
+    hear()
+    (invoice,) = [id for id, each in stripe.invoices.items() if each["status"] == "open"]
+    method = pays_with(stripe, settled["id"], "pm_card_visa")
+    ask(stripe, "POST", f"/v1/invoices/{invoice}/pay", payment_method=method)
+    clock.pass_by(minutes=5)
+
+    found = drift(reconciled())
+    assert found[invoice] == (["invoice"], True, None)
+    assert {each.status for each in customer_table.invoices("ada", 50)} == {"paid"}
+    assert record().subscription.theirs.status == "active"
+    assert drift(reconciled()) == {}
+
+
+def test_a_customer_that_stripe_has_deleted(reconciled, settled, stripe, clock):
+    stripe_id = record().stripe_id
+    ask(stripe, "DELETE", f"/v1/customers/{stripe_id}")
+    clock.pass_by(minutes=5)
+
+    found = drift(reconciled())
+    assert found[settled["id"]] == (["status"], True, None)
+    assert found[stripe_id] == (["missing_there"], True, None)
+    assert not record().lives() and record().stripe_id is None
+    assert drift(reconciled()) == {}
+
+
+def test_a_subscription_that_stripe_does_not_know_is_told_and_not_taken_for_cancelled(reconciled, settled, clock):
+    ours = record()
+    lost = replace(ours.subscription, theirs=replace(ours.subscription.theirs, id="sub_of_another_account"))
+    records.commit(ours, Revision(replace(ours, version=ours.version + 1, subscription=lost), moved=True))
+
+    found = drift(reconciled())
+    assert found["sub_of_another_account"] == (["missing_there"], False, "not_found")
+    assert record().subscription.theirs.status == "active"
+
+
+def test_one_made_beside_the_live_one_is_put_aside(reconciled, settled, stripe, clock):
+    ours = record()
+    price = {"price": ours.subscription.theirs.price, "quantity": "1"}
+    second = ask(stripe, "POST", "/v1/subscriptions", customer=ours.stripe_id, items={"0": price})
+    clock.pass_by(minutes=5)
+
+    assert drift(reconciled())[second["id"]] == (["missing_here"], True, None)
+    assert customer_table.aside("ada", second["id"]).theirs.status == "active"
+    assert record().subscription.theirs.id == settled["id"]
+    ask(stripe, "DELETE", f"/v1/subscriptions/{second['id']}")
+    clock.pass_by(minutes=5)
+    assert drift(reconciled())[second["id"]] == (["status"], True, None)
+    assert customer_table.aside("ada", second["id"]).theirs.status == "canceled"
+
+
+def test_a_customer_whose_maker_died_before_it_was_on_record(reconciled, stripe, aws, clock, api):
+    at = int(clock.now())
+    revision = record().begins_registration(at)
+    records.commit(record(), replace(revision, customer=replace(revision.customer, version=1)))
+    made = ask(stripe, "POST", "/v1/customers", metadata={"customer": "ada"})
+    clock.pass_by(minutes=5)
+
+    assert drift(reconciled()) == {made["id"]: (["missing_here"], True, None)}
+    assert record().stripe_id == made["id"] and customer_table.owner(made["id"]) == "ada"
+
+
+def test_what_belongs_to_nobody_of_ours_is_left_alone(reconciled, settled, stripe, clock):
+    stranger = ask(stripe, "POST", "/v1/customers", email="someone@example.com")
+    namesake = ask(stripe, "POST", "/v1/customers", metadata={"customer": "zoe"})
+    price = {"price": record().subscription.theirs.price, "quantity": "1"}
+    for each in (stranger, namesake):
+        card = ask(stripe, "POST", "/v1/payment_methods/pm_card_visa/attach", customer=each["id"])
+        bought = {"customer": each["id"], "items": {"0": price}, "default_payment_method": card["id"]}
+        ask(stripe, "POST", "/v1/subscriptions", **bought)
+    clock.pass_by(minutes=5)
+
+    assert drift(reconciled()) == {namesake["id"]: (["missing_here"], False, "not_linked")}
+    assert record("zoe").version == 0
+
+
+def test_what_is_changing_just_now_is_judged_another_time(reconciled, settled, stripe):
+    seats(stripe, settled["id"], 9)
+
+    report = reconciled()
+    assert (report["found"], report["under_way"]) == (0, 2)  # in Stripe's list, and in ours
+    assert record().subscription.theirs.quantity == 5
+
+
+def test_what_is_seen_at_stripe_is_not_asked_for_by_its_name(reconciled, settled, stripe):
+    stripe.calls.clear()
+    reconciled()
+
+    assert {call.path.split("?")[0] for call in stripe.calls} == {"/v1/subscriptions", "/v1/customers", "/v1/invoices"}
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Every look at the clock finds that five seconds have passed: a few objects at a time."""
+    monkeypatch.setattr(reconciliation, "time", SimpleNamespace(monotonic=count(step=5).__next__))
+
+
+@pytest.fixture
+def carried_on(schedules, context):
+    """The schedules for one time come true, one after the other; answers how many."""
+
+    def run():
+        done = set()
+        while left := schedules().keys() - done:
+            name = min(left)
+            reconcile.handler(json.loads(schedules()[name]["Target"]["Input"]), context)
+            done.add(name)
+        return len(done)
+
+    return run
+
+
+def test_a_run_of_many_slices_is_the_same_run(api, plans, hear, stripe, clock, context, hurried, carried_on):
+    customers = [f"customer{n}" for n in range(9)]
+    ids = {name: api("POST", "/subscription", ORDER, customer=name).json["id"] for name in customers}
+    hear()
+    for name in customers[::2]:
+        seats(stripe, ids[name], 9)
+    clock.pass_by(minutes=5)
+
+    reconcile.handler({"time": "2026-11-24T03:00:00Z"}, context)
+    assert carried_on() > 3
+    run = run_table.find("nightly-20261124T030000Z")
+    assert (run.found, run.repaired, run.stage) == (5, 5, "done") and run.finished_at
+    assert {record(name).subscription.theirs.quantity for name in customers[::2]} == {9}
+
+
+def test_the_nightly_event_handed_in_twice_is_one_run(settled, context, stripe, clock, schedules):
+    seats(stripe, settled["id"], 9)
+    clock.pass_by(minutes=5)
+    for _ in range(2):
+        reconcile.handler({"time": "2026-11-24T03:00:00Z"}, context)
+
+    assert [run.repaired for run in run_table.latest(9)] == [1]
+
+
+def test_stripe_being_busy_ends_the_slice_and_is_no_finding(settled, stripe, clock, context, schedules, carried_on):
+    seats(stripe, settled["id"], 9)
+    clock.pass_by(minutes=5)
+    stripe.faults.add(kind="rate_limit", method="GET", path="/v1/subscriptions/sub_.*", times=6)
+
+    reconcile.handler({"time": "2026-11-24T03:00:00Z"}, context)
+    assert run_table.latest(1)[0].finished_at is None
+    carried_on()
+    (run,) = run_table.latest(9)
+    assert (run.found, run.repaired) == (1, 1)
+
+
+def test_one_object_that_stripe_cannot_show_does_not_keep_the_others(api, hear, reconciled, settled, stripe, clock):
+    other = api("POST", "/subscription", ORDER, customer="bob").json["id"]
+    hear()
+    for each in (settled["id"], other):
+        seats(stripe, each, 9)
+    clock.pass_by(minutes=5)
+    stripe.faults.add(kind="failed", method="GET", path=f"/v1/subscriptions/{settled['id']}", times=99)
+
+    found = drift(reconciled())
+    assert found[settled["id"]] == (["other"], False, "stripe_failed")
+    assert found[other] == (["quantity"], True, None)
+
+
+def test_a_run_of_yesterday_is_given_up(settled, context, clock, schedules, caplog):
+    run_table.begin(run_table.Run("nightly-1", dry_run=False, started_at=int(clock.now())))
+    clock.pass_by(days=1)
+
+    reconcile.handler({"run": "nightly-1"}, context)
+    assert "abandoned" in caplog.text and not schedules()
+
+
+def test_the_same_key_is_the_same_run_and_another_wish_under_it_is_refused(api, settled, stripe, clock):
+    first = api("POST", "/reconcile", key="k", claims=ADMIN).json
+    seats(stripe, settled["id"], 9)
+    clock.pass_by(minutes=5)
+
+    assert first["dry_run"] is True
+    assert api("POST", "/reconcile", key="k", claims=ADMIN).json == first
+    refused = api("POST", "/reconcile", {"dry_run": False}, key="k", claims=ADMIN)
+    assert (refused.status, refused.json["code"]) == (409, "idempotency_key_reused")
+
+
+@pytest.mark.parametrize("run", ["no-such-run", digest("x")])
+def test_a_run_that_never_was(api, aws, run):
+    assert api("GET", f"/reconcile/{run}", claims=ADMIN).status == 404
+
+
+@pytest.mark.parametrize("path", ["/reconcile/a b", "/reconcile/" + "x" * 99, "/reconcile/x?page=2"])
+def test_rubbish_is_400(api, aws, path):
+    assert api("GET", path, claims=ADMIN).status == 400
+
+
+def test_findings_come_page_by_page(api, aws, clock):
+    run = run_table.begin(run_table.Run("r", dry_run=True, started_at=0))
+    for n in range(120):
+        found = run_table.Drift(f"sub_{n:03}", "ada", ["status"])
+        dynamodb.transact([run_table.finding(run, found, int(clock.now()))])
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = api("GET", f"/reconcile/r{cursor and '?cursor=' + cursor}", claims=ADMIN).json
+        seen += [each["object"] for each in page["drift"]]
+        cursor = page["next"]
+
+    assert len(seen) == len(set(seen)) == 120

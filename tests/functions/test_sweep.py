@@ -1,0 +1,239 @@
+"""What is lost on the way is found: events that never came, changes whose makers died, runs that stand still."""
+
+import json
+import logging
+import time
+from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
+
+import pytest
+
+import sweep
+from billing import customer_table, dynamodb, records, run_table, sweeping
+from billing.customers import Revision
+from billing.holds import Step
+from billing.runs import Run
+from tests.functions.at_stripe import Death, ask
+
+
+def record(customer="ada"):
+    return customer_table.find(customer, 0)
+
+
+def seats(stripe, subscription, quantity):
+    item = stripe.subscriptions[subscription]["items"]["data"][0]["id"]
+    ask(stripe, "POST", f"/v1/subscriptions/{subscription}", items={"0": {"id": item, "quantity": str(quantity)}})
+
+
+def rows():
+    return {item["id"]: item["outcome"] for item in dynamodb.scan("WebhookEvents", "id <> :none", 1000, none="").items}
+
+
+@pytest.fixture
+def counts(caplog):
+    """Metrics by name: the sums of what has been counted since the last time."""
+    caplog.set_level(logging.INFO)
+
+    def read():
+        found = {}
+        for line in caplog.records:
+            for name in (
+                each["Name"] for each in getattr(line, "_aws", {}).get("CloudWatchMetrics", [{}])[0].get("Metrics", [])
+            ):
+                found[name] = found.get(name, 0) + getattr(line, name)
+        caplog.clear()
+        return found
+
+    return read
+
+
+def test_events_that_never_came_have_their_effect(swept, stripe, subscribed, counts):
+    seats(stripe, subscribed["id"], 9)
+
+    assert swept() == []
+    assert record().subscription.theirs.quantity == 9
+    assert rows().keys() == stripe.events.keys()  # whatever their type: none is left to wonder about
+    told = counts()
+    assert (told["EventsMissed"], told["SweepRan"], told["FailedEvents"], told["OldHolds"]) == (
+        len(stripe.events),
+        1,
+        0,
+        0,
+    )
+
+
+def test_a_second_sweep_finds_nothing(swept, stripe, subscribed, counts):
+    swept()
+    counts()
+    version = record().version
+
+    assert swept() == [] and record().version == version
+    assert "EventsMissed" not in counts()
+
+
+def test_what_came_is_not_enqueued_again(swept, hear, stripe, subscribed, counts):
+    hear()
+    swept()
+
+    assert "EventsMissed" not in counts()
+
+
+def test_it_begins_an_hour_before_where_it_came_to_last(swept, stripe, subscribed, clock):
+    swept()
+    clock.pass_by(minutes=50)
+    seats(stripe, subscribed["id"], 9)
+    known = set(stripe.events)
+    clock.pass_by(minutes=30)
+    swept()
+    assert record().subscription.theirs.quantity == 9
+
+    lost = [id for id in known if id in rows()][:1]
+    dynamodb.db().delete_item(TableName="WebhookEvents", Key={"id": {"S": lost[0]}})
+    clock.pass_by(hours=3)
+    swept()
+    assert lost[0] not in rows()  # by then it is the reconciliation's
+
+
+def test_after_three_days_of_silence_it_reads_three_days(swept, stripe, subscribed, clock):
+    swept()
+    clock.pass_by(minutes=10)
+    seats(stripe, subscribed["id"], 9)
+    clock.pass_by(days=3)
+
+    swept()
+    assert record().subscription.theirs.quantity == 9
+
+
+def test_an_event_that_has_failed_is_not_tried_again_by_itself(swept, stripe, subscribed, counts):
+    swept()
+    id = next(iter(stripe.events))
+    item = dynamodb.get("WebhookEvents", id=id)
+    failed = item | {"outcome": "failed", "unfinished": "failed", "attempts": 5, "error": "it is rotten"}
+    dynamodb.transact([dynamodb.put("WebhookEvents", failed)])
+    counts()
+
+    swept()
+    assert rows()[id] == "failed"
+    assert counts()["FailedEvents"] == 1
+
+
+def test_many_pages_are_read_to_the_end(swept, stripe, subscribed, monkeypatch):
+    for quantity in range(6, 50):
+        seats(stripe, subscribed["id"], quantity)
+    assert len(stripe.events) > 100
+
+    swept()
+    assert rows().keys() == stripe.events.keys()
+
+
+@pytest.fixture
+def hurried(monkeypatch, clock):
+    """Every look at the clock finds that five seconds have passed: for two pages, or holds."""
+    ticks = SimpleNamespace(time=clock.now, monotonic=count(step=5).__next__)
+    monkeypatch.setattr(sweep, "time", ticks)
+    monkeypatch.setattr(sweeping, "time", ticks)
+
+
+def test_out_of_time_it_is_carried_on_in_a_minute_until_it_is_through(
+    swept, stripe, subscribed, context, schedules, hurried, monkeypatch, counts
+):
+    for quantity in range(6, 110):
+        seats(stripe, subscribed["id"], quantity)
+    assert len(stripe.events) > 300
+
+    swept()
+    (made,) = schedules().values()
+    assert made["Target"]["Arn"] == context.invoked_function_arn and made["ActionAfterCompletion"] == "DELETE"
+    assert len(rows()) == 200 and counts()["SweepRan"] == 0
+
+    swept(**json.loads(made["Target"]["Input"]))
+    swept()
+    assert rows().keys() == stripe.events.keys()
+
+
+@pytest.fixture
+def dies(api, moments):
+    """A change of seats to eight, whose maker dies before or after the call that Stripe makes it by."""
+
+    def change(when, customer="ada"):
+        posts = count(1)
+
+        def listener(now):
+            if now == f"{when} post" and next(posts) == 2:  # the first asks what it would cost
+                moments.remove(listener)
+                raise Death
+
+        moments.append(listener)
+        with pytest.raises(Death):
+            api("PUT", "/subscription/seats", {"quantity": 8}, customer=customer)
+        assert record(customer).pending
+
+    return change
+
+
+def test_a_change_whose_maker_died_is_settled_if_stripe_has_it(swept, stripe, subscribed, dies, clock, counts):
+    dies("after")
+    clock.pass_by(seconds=51)
+
+    swept()
+    after = record()
+    assert (after.pending, after.subscription.theirs.quantity) == (None, 8)
+    assert counts()["HoldsRecovered"] == 1
+
+
+def test_a_hold_that_may_be_someones_is_left_alone(swept, stripe, subscribed, dies, clock):
+    dies("after")
+    stripe.calls.clear()
+    clock.pass_by(seconds=30)
+    sweeping.holds(int(clock.now()), time.monotonic() + 5, None)
+
+    assert record().pending and not stripe.calls
+
+
+def test_it_applies_nothing_and_lets_go_after_half_an_hour(swept, stripe, subscribed, dies, clock, counts):
+    dies("before")
+    stripe.calls.clear()
+    clock.pass_by(minutes=5)
+    swept()
+    assert record().pending and not [call for call in stripe.calls if call.method == "POST"]
+
+    clock.pass_by(minutes=30)
+    swept()
+    assert record().pending is None and record().subscription.theirs.quantity == 5
+    assert counts()["OldHolds"] == 0
+
+
+def test_one_hold_that_cannot_be_settled_does_not_keep_the_others(api, plans, stripe, dies, clock, caplog):
+    order = {"plan_slug": "team", "quantity": 5, "payment_method": "pm_card_visa"}
+    for customer in ("ada", "bob"):
+        api("POST", "/subscription", order, customer=customer)
+        dies("after", customer)
+    ours = record("ada")
+    draft = replace(ours.pending.draft, steps=[Step("no_such_call", "sub_1")])
+    rotten = replace(ours, version=ours.version + 1, pending=replace(ours.pending, draft=draft))
+    records.commit(ours, Revision(rotten, moved=True))
+    clock.pass_by(minutes=2)
+
+    sweeping.holds(int(clock.now()), time.monotonic() + 60, None)
+    assert record("ada").pending and record("bob").pending is None
+    assert "hold_not_recovered" in caplog.text
+
+
+def test_a_run_that_stands_still_is_carried_on(swept, stripe, subscribed, clock, schedules):
+    run_table.begin(Run("nightly-1", dry_run=False, started_at=int(clock.now())))
+    swept()
+    assert not schedules()
+
+    clock.pass_by(minutes=11)
+    swept()
+    (made,) = schedules().values()
+    assert made["Target"]["Arn"].endswith(":reconcile") and json.loads(made["Target"]["Input"]) == {"run": "nightly-1"}
+
+
+def test_stripe_out_of_reach_moves_nothing(stripe, subscribed, context, counts):
+    stripe.faults.add(kind="failed", method="GET", path="/v1/events", times=9)
+    before = run_table.swept()
+
+    sweep.handler({}, context)
+    assert run_table.swept() == before and "SweepRan" not in counts()
