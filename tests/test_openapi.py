@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from billing import api as door
-from billing import errors, usage
+from billing import errors, usage, webhook_table
 from billing.holds import nameable
+from billing.webhooks import WebhookEvent
 
 DOCUMENT = yaml.safe_load(Path("docs/openapi.yaml").read_text())
 METHODS = ("get", "put", "post", "delete")
@@ -172,7 +173,7 @@ def test_what_is_read_knows_what_you_have_and_what_is_written_takes_a_key():
     for (method, path), operation in OPERATIONS.items():
         headers = {each["name"] for each in parameters(path, operation) if each["in"] == "header"}
         assert ("If-None-Match" in headers) == ("304" in operation["responses"]) == (method == "GET")
-        keyless = {"quote_change", "record_usage", "receive_webhook", "retire_plan", "create_portal"}
+        keyless = {"quote_change", "record_usage", "receive_webhook", "retire_plan", "create_portal", "replay_webhook"}
         writes = method != "GET" and operation["operationId"].removesuffix("_of") not in keyless
         assert ("Idempotency-Key" in headers) == writes
 
@@ -343,7 +344,7 @@ def told(api, routes):
     return call
 
 
-def test_a_customers_life_is_answered_as_it_is_told(told, stripe):
+def test_a_customers_life_is_answered_as_it_is_told(told, stripe, clock):
     """One answer of every operation at least, and one of every error that can be had without an outage."""
     service = {"claims": {"scope": SERVICE}}
     team = {"name": "Team", "billing_interval": "month", "currency": "usd", "base_price_cents": 2000, "max_seats": 9}
@@ -399,6 +400,18 @@ def test_a_customers_life_is_answered_as_it_is_told(told, stripe):
     told("POST", "/checkout", {"plan_slug": "team", "success_url": back, "cancel_url": "https://x.com"}, customer="kim")
     told("POST", "/portal", {"return_url": back})
     told("GET", "/plans/team/versions/1/subscriptions")
+    event = WebhookEvent("evt_1", "invoice.paid", 1_795_000_000, "in_1", "cus_1", None, False, None)
+    for _ in range(5):
+        webhook_table.gives_up(event, "KeyError")
+    for asked in ("/webhook-events", "/webhook-events?status=done"):
+        told("GET", asked)
+    for id in ("evt_1", "evt_2"):
+        told("POST", f"/webhook-events/{id}/replay")
+    clock.pass_by(minutes=5)
+    run = told("POST", "/reconcile", {}, key="r").json["run"]
+    told("POST", "/reconcile", {"dry_run": False}, key="r")
+    assert told("GET", f"/reconcile/{run}").json["drift"]
+    told("GET", "/reconcile/none")
     told("POST", "/subscription/cancel", {"immediately": True, "unused_time": "refund"})
     told("DELETE", "/plans/pro")
     told("POST", "/webhooks/stripe", {})

@@ -19,6 +19,7 @@ from billing.theirs import Theirs
 SLICE = 12  # seconds of work: one object more, at Stripe's slowest, still ends within the function's time
 WARM = 60  # seconds: what Stripe has just made news of is on its way to us, and is judged another time
 PAGE = 100
+SCANNED = 1000  # items, of which most are of no interest
 
 
 @dataclass(frozen=True)
@@ -295,7 +296,7 @@ LISTS: dict[str, Callable[[Run], tuple[Sequence, Any]]] = {
     "subscriptions": lambda run: listings.subscriptions(run.after),
     "customers": lambda run: listings.customers(run.after),
     "invoices": lambda run: listings.open_invoices(run.after),
-    "ours": lambda run: customer_table.unseen(run.id, run.after, PAGE),
+    "ours": lambda run: customer_table.unseen(run.id, run.after, SCANNED),
 }
 JUDGES: dict[type, Callable[[Page, Any], str]] = {
     Theirs: _subscription,
