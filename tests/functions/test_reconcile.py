@@ -151,6 +151,7 @@ def test_a_customer_that_stripe_has_deleted(reconciled, settled, stripe, clock):
 
 def test_a_subscription_that_stripe_does_not_know_is_told_and_not_taken_for_cancelled(reconciled, settled, clock):
     ours = record()
+    assert ours.subscription
     lost = replace(ours.subscription, theirs=replace(ours.subscription.theirs, id="sub_of_another_account"))
     records.commit(ours, Revision(replace(ours, version=ours.version + 1, subscription=lost), moved=True))
 

@@ -109,7 +109,7 @@ def test_an_event_that_has_failed_is_not_tried_again_by_itself(swept, stripe, su
     swept()
     id = next(iter(stripe.events))
     item = dynamodb.get("WebhookEvents", id=id)
-    failed = item | {"outcome": "failed", "unfinished": "failed", "attempts": 5, "error": "it is rotten"}
+    failed = (item or {}) | {"outcome": "failed", "unfinished": "failed", "attempts": 5, "error": "it is rotten"}
     dynamodb.transact([dynamodb.put("WebhookEvents", failed)])
     counts()
 
@@ -210,6 +210,7 @@ def test_one_hold_that_cannot_be_settled_does_not_keep_the_others(api, plans, st
         api("POST", "/subscription", order, customer=customer)
         dies("after", customer)
     ours = record("ada")
+    assert ours.pending
     draft = replace(ours.pending.draft, steps=[Step("no_such_call", "sub_1")])
     rotten = replace(ours, version=ours.version + 1, pending=replace(ours.pending, draft=draft))
     records.commit(ours, Revision(rotten, moved=True))
