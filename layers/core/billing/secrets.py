@@ -32,8 +32,10 @@ def stripe() -> dict:
         try:
             known = _read(manager().get_secret_value(SecretId=os.environ["STRIPE_SECRET"])["SecretString"])
         except (BotoCoreError, ClientError, KeyError, TypeError, ValueError) as unread:
-            anomaly = embedded(ANOMALIES, 1, os.environ["STACK"], time.time())
-            logger.error("secret_unread", extra={"reason": type(unread).__name__} | anomaly)  # never what it holds
+            logger.error(
+                "secret_unread",
+                extra={"reason": type(unread).__name__} | embedded(ANOMALIES, 1, os.environ["STACK"], time.time()),
+            )
             if not _stripe:
                 raise Misconfigured("the secret of Stripe cannot be read") from unread
             known = _stripe[1]

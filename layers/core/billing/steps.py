@@ -58,7 +58,7 @@ def _insist(change: Change, part: str, steps: list[Step]) -> None:
         try:
             _take(change, part, number, step)
         except (errors.StripeRefused, errors.NotFound, errors.PaymentDeclined) as refused:
-            alarmed("follow_up_refused", change=change.id, call=step.call, reason=str(refused))
+            alarmed("follow_up_refused", change=change.id, call=step.call, target=step.target, reason=str(refused))
 
 
 def _take(change: Change, part: str, number: int, step: Step) -> None:
