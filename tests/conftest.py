@@ -24,7 +24,7 @@ os.environ.update(dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), 
 os.environ.update(CUSTOMER_CLAIM="sub", STRIPE_SECRET="stripe", LIVE="false", DEFAULT_PLAN="", WEBHOOK_QUEUE="")
 os.environ.update(STRIPE_TAX="false", RETURN_HOSTS="app.example.com,localhost")
 os.environ.update(POWERTOOLS_SERVICE_NAME="tollgate", SCHEDULES="schedules", SCHEDULER_ROLE="arn:aws:iam::1:role/s")
-os.environ.update(RECONCILE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:reconcile")
+os.environ.update(RECONCILE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:reconcile", STACK="tollgate-test")
 
 import billing.api
 from billing import dynamodb, gateway, plan_table, queue, scheduler, secrets, standing

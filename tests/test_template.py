@@ -1,5 +1,6 @@
 """The template and the code say the same, and nobody may do more than it does."""
 
+import json
 import re
 from pathlib import Path
 
@@ -136,3 +137,52 @@ def test_no_secret_is_in_the_template_or_in_the_environment(template):
     variables = template["Globals"]["Function"]["Environment"]["Variables"]
     assert variables["STRIPE_SECRET"] == {"Ref": "StripeSecret"}
     assert not [name for name in variables if "KEY" in name or "TOKEN" in name]
+
+
+@pytest.fixture
+def stage(template):
+    """What SAM makes the API's stage of."""
+    return template["Globals"]["HttpApi"]
+
+
+def test_every_route_has_its_throttle_and_those_that_are_named_exist(stage, routes, template):
+    def throttle(kind):
+        return {f"Throttling{each}Limit": {"Ref": f"{kind}Throttle{each}"} for each in ("Rate", "Burst")}
+
+    named = {"POST /webhooks/stripe": throttle("Webhook"), "POST /usage": throttle("Usage")}
+    asked = [
+        f"{method} {path}" for method, _, path, file in routes if file in ("get_entitlements", "check_entitlement")
+    ]
+    assert len(asked) == 4
+    assert stage["RouteSettings"] == named | dict.fromkeys(asked, throttle("Usage"))
+    assert stage["RouteSettings"].keys() <= {f"{method} {path}" for method, _, path, _ in routes}
+    assert stage["DefaultRouteSettings"] == throttle("")
+    for each in (stage["DefaultRouteSettings"], *stage["RouteSettings"].values()):
+        rate, burst = (template["Parameters"][limit["Ref"]] for limit in each.values())
+        assert rate["Type"] == burst["Type"] == "Number" and 1 <= rate["Default"] <= burst["Default"]
+
+
+def test_a_line_of_the_access_log_is_json_and_says_neither_who_nor_what(stage, template):
+    log = stage["AccessLogSettings"]
+    wanted = "requestTimeEpoch requestId routeKey status responseLatency integrationStatus integrationLatency"
+    said = set(re.findall(r"\$context\.([\w.]+)", log["Format"]))
+    line = json.loads(re.sub(r"\$context\.[\w.]+", "1", log["Format"]))
+
+    assert said == {*wanted.split(), "error.responseType"} and len(line) == len(said)
+    assert "\n" not in log["Format"]
+    group = template["Resources"][log["DestinationArn"]["GetAtt"].removesuffix(".Arn")]["Properties"]
+    logs = template["Resources"]["Logs"]["Properties"]
+    assert group["RetentionInDays"] == logs["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    assert group["LogGroupName"] == {"Sub": "/aws/vendedlogs/${AWS::StackName}/access"}
+
+
+def test_without_a_topic_alarms_tell_nobody_and_nothing_else_is_asked_for(template):
+    topic = template["Parameters"]["AlarmTopic"]
+    assert topic["Default"] == "" and re.fullmatch(topic["AllowedPattern"], "")
+    assert re.fullmatch(topic["AllowedPattern"], "arn:aws:sns:eu-west-1:1:alarms")
+    assert not re.fullmatch(topic["AllowedPattern"], "alarms@example.com")
+    assert template["Conditions"]["Told"] == {"Not": [{"Equals": [{"Ref": "AlarmTopic"}, ""]}]}
+
+
+def test_a_function_knows_which_stack_its_metrics_are_of(template):
+    assert template["Globals"]["Function"]["Environment"]["Variables"]["STACK"] == {"Ref": "AWS::StackName"}

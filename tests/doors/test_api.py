@@ -1,5 +1,9 @@
+import io
+import json
+
 import pytest
 
+import billing.api as door
 from billing import dynamodb
 
 
@@ -87,3 +91,33 @@ def test_the_store_out_of_reach_is_a_503_with_its_time(api, plans):
     answer = api("GET", "/subscription")
 
     assert (answer.status, answer.json["code"], answer.headers["retry-after"]) == (503, "unavailable", "5")
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    """The lines as they leave the function."""
+    out = io.StringIO()
+    monkeypatch.setattr(door.logger.registered_handler, "stream", out)
+    return lambda: [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_a_metric_is_a_line_with_its_value_and_its_stack_at_the_top(logged):
+    for value in (7, 0):
+        door.counted("FailedEvents", value, run="r1")
+
+    for line, value in zip(logged(), (7, 0), strict=True):
+        assert (line["message"], line["FailedEvents"], line["Stack"]) == ("FailedEvents", value, "tollgate-test")
+        assert (line["level"], line["run"]) == ("WARNING", "r1")
+        [metric] = line["_aws"]["CloudWatchMetrics"]
+        assert metric["Metrics"] == [{"Name": "FailedEvents", "Unit": "Count"}]
+        assert (metric["Namespace"], metric["Dimensions"]) == ("Tollgate", [["Stack"]])
+        assert isinstance(line["_aws"]["Timestamp"], int)
+
+
+def test_what_is_alarmed_is_an_error_of_its_own_name_and_one_anomaly(logged):
+    door.alarmed("quote_exceeded", invoice="in_1")
+
+    [line] = logged()
+    assert (line["level"], line["message"], line["invoice"]) == ("ERROR", "quote_exceeded", "in_1")
+    assert (line["Anomalies"], line["Stack"]) == (1, "tollgate-test")
+    assert line["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [{"Name": "Anomalies", "Unit": "Count"}]

@@ -210,9 +210,9 @@ def test_where_our_own_formula_differs_it_is_counted_and_stripes_word_stands(api
     clock.pass_by(days=10)
     quoted = quote(quantity=8)
 
-    (line,) = [vars(record) for record in caplog.records if record.msg == "proration_differs"]
-    assert (line["proration_differs"], line["stripe"]) == (1, quoted["net_cents"])
-    assert line["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [{"Name": "proration_differs", "Unit": "Count"}]
+    (line,) = [vars(record) for record in caplog.records if record.msg == "ProrationDiffers"]
+    assert (line["ProrationDiffers"], line["Stack"], line["stripe"]) == (1, "tollgate-test", quoted["net_cents"])
+    assert line["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [{"Name": "ProrationDiffers", "Unit": "Count"}]
     assert line["stripe"] - line["ours"] > 1000
 
 

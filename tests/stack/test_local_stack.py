@@ -86,6 +86,14 @@ def test_a_browser_of_our_own_origin_may_ask_and_another_may_not(call):
     assert preflight("https://evil.example.com").headers["access-control-allow-origin"] is None
 
 
+def test_every_alarm_of_the_template_is_there_and_without_a_topic_tells_nobody(stack, template):
+    pages = stack.client("cloudwatch").get_paginator("describe_alarms").paginate()
+    alarms = {alarm["AlarmDescription"]: alarm for page in pages for alarm in page["MetricAlarms"]}
+    resources = [each for each in template["Resources"].values() if each["Type"] == "AWS::CloudWatch::Alarm"]
+    assert alarms.keys() == {each["Properties"]["AlarmDescription"] for each in resources}
+    assert {len(alarm["AlarmActions"] + alarm["OKActions"]) for alarm in alarms.values()} == {0}
+
+
 @pytest.fixture
 def as_function(stack):
     """A client with what IAM gives to one function."""

@@ -24,6 +24,7 @@ from billing.errors import (
     Undecided,
 )
 from billing.holds import digest, nameable
+from billing.metrics import ANOMALIES, embedded
 
 STATUS = {Malformed: 400, PaymentDeclined: 402, Forbidden: 403, NotFound: 404, Conflict: 409}
 STATUS |= {Rejected: 422, Unavailable: 503}
@@ -32,11 +33,22 @@ LARGEST = 256 * 1024  # bytes of a body
 logger = Logger()
 
 
-def counted(what: str, value: int = 1, **keys) -> None:
-    """Something an operator counts: a log line that CloudWatch makes a metric of (docs: Embedded metric format)."""
-    metric = {"Namespace": "Tollgate", "Dimensions": [[]], "Metrics": [{"Name": what, "Unit": "Count"}]}
-    embedded = {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [metric]}
-    logger.warning(what, **keys | {what: value, "_aws": embedded})
+def counted(what: str, value: float = 1, **keys) -> None:
+    """
+    A metric's value: what has happened so often, or how much there is of it; `what` is in CamelCase.
+
+    It is a WARNING, so that a log level that leaves out what is usual does not leave out the metrics.
+    """
+    logger.warning(what, stacklevel=3, **keys | _measured(what, value))
+
+
+def alarmed(what: str, **keys) -> None:
+    """Something that somebody has to look at. What is to be done about `what` stands in docs/runbook.md."""
+    logger.error(what, stacklevel=3, **keys | _measured(ANOMALIES, 1))
+
+
+def _measured(metric: str, value: float) -> dict:
+    return embedded(metric, value, os.environ["STACK"], time.time())
 
 
 class Request(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from billing import customer_table, gateway, plan_table, records, steps
-from billing.api import Request, logger
+from billing.api import Request, alarmed
 from billing.checkouts import Session
 from billing.customers import Customer, Profile, Revision
 from billing.errors import (
@@ -174,10 +174,13 @@ def settling(ours: Customer, said: Said, at: int, done: bool = False) -> Revisio
         next_plan = plan_table.by_price(coming.price) if coming and coming.price else None
         ours = _telling(ours) if done else ours
         revision = ours.absorb(said, plan, at, aside, next_plan, done)
-        strange = {"unknown_status": said.status not in STATUSES, "unknown_plan": plan is None}
-        strange["second_subscription"] = said.fills_slot and any(each.theirs.id == said.id for each in revision.aside)
-        for what in (what for what, is_so in strange.items() if is_so):
-            logger.error(what, subscription=said.id, status=said.status, price=said.price)
+        about = {"subscription": said.id, "status": said.status, "price": said.price}
+        if said.status not in STATUSES:
+            alarmed("unknown_status", **about)
+        if plan is None:
+            alarmed("unknown_plan", **about)
+        if said.fills_slot and any(each.theirs.id == said.id for each in revision.aside):
+            alarmed("second_subscription", **about)
         return revision
     held = ours.pending
     if not held or said.change != held.mark:

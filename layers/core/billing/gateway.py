@@ -21,8 +21,8 @@ from billing.proration import Proration
 from billing.refunds import Ending, Paid
 from billing.theirs import Theirs
 from billing.translation import EXPAND
+from billing.webhooks import API_VERSION
 
-VERSION = "2026-10-28.endive"
 TRIES = 3
 PERIODIC = ("subscription_create", "subscription_cycle")  # reasons of an invoice for a whole period
 PORTAL = {  # plan, seats and pauses are changed here alone: with quotes, limits and holds
@@ -51,7 +51,7 @@ def connect(api_key: str) -> stripe.StripeClient:
     elsewhere = os.environ.get("STRIPE_API_BASE")  # set only by the local stack and the tests
     return stripe.StripeClient(
         api_key,
-        stripe_version=VERSION,
+        stripe_version=API_VERSION,
         base_addresses={"api": elsewhere} if elsewhere else {},
         http_client=stripe.RequestsClient(timeout=(2, 8)),
         max_network_retries=1,

@@ -210,4 +210,4 @@ def _compare(ours: Customer, proration: Proration, plan: Plan, quantity: int, re
     credit, charge = -estimate[0].amount_cents, new if resets else estimate[1].amount_cents
     differs = max(abs(credit - proration.credit_cents), abs(charge - proration.charge_cents))
     if differs > len(proration.lines):
-        counted("proration_differs", subscription=theirs.id, stripe=proration.net_cents, ours=int(charge - credit))
+        counted("ProrationDiffers", subscription=theirs.id, stripe=proration.net_cents, ours=int(charge - credit))

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from billing.webhooks import WebhookEvent
 
-PLAIN = re.compile(r"[A-Za-z0-9_-]{1,128}")  # what SQS takes as a group
+PLAIN = re.compile(r"[A-Za-z0-9_.#-]{1,128}")  # what SQS takes as a name
 LONGEST = 900  # seconds that a message is hidden
 
 
@@ -28,9 +28,14 @@ def send(event: WebhookEvent, replay: int = 0) -> None:
     sqs().send_message(
         QueueUrl=os.environ["WEBHOOK_QUEUE"],
         MessageBody=json.dumps(asdict(event)),
-        MessageGroupId=event.group if PLAIN.fullmatch(event.group) else sha256(event.group.encode()).hexdigest(),
-        MessageDeduplicationId=f"{event.id}#replay-{replay}" if replay else event.id,
+        MessageGroupId=_name(event.group),
+        MessageDeduplicationId=_name(f"{event.id}#replay-{replay}" if replay else event.id),
     )
+
+
+def _name(id: str) -> str:
+    """What SQS refuses it would refuse again, and Stripe would come back with it for three days."""
+    return id if PLAIN.fullmatch(id) else sha256(id.encode()).hexdigest()
 
 
 def received(message: dict) -> WebhookEvent:

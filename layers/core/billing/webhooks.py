@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from billing.errors import Forged, Malformed
 
+API_VERSION = "2026-10-28.endive"  # in whose words Stripe's objects are read, and its endpoint is to speak
 TOLERANCE = 300  # seconds, both ways: Stripe's own library lets the future pass
+LONGEST = 255  # characters of an id at Stripe
+LATEST = 10**11  # epoch seconds: what is beyond is no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,32 @@ class WebhookEvent:
 
 
 def envelope(event: dict) -> WebhookEvent:
-    """Of a snapshot event, of whatever type; Malformed if it is none (Stripe's thin events are not)."""
+    """
+    Of a snapshot event, of whatever type; Malformed if it is none (Stripe's thin events are not), or if a field is not
+    what it is to be: what goes on from here can be queued and kept.
+    """
     try:
-        return _envelope(event)
+        made = _envelope(event)
+        snapshot = event["object"] == "event"
     except (AttributeError, KeyError, TypeError):
         raise Malformed("this is no snapshot event of Stripe's API v1") from None
+    if not snapshot:
+        raise Malformed("this is no snapshot event of Stripe's API v1")
+    if wrong := [name for name, value in asdict(made).items() if not _sound(name, value)]:
+        raise Malformed(f"no event of Stripe's has such a {wrong[0]}")
+    return made
+
+
+def _sound(name: str, value: object) -> bool:
+    match name:
+        case "id" | "type":
+            return isinstance(value, str) and re.fullmatch(rf"[A-Za-z0-9_.-]{{1,{LONGEST}}}", value) is not None
+        case "created":
+            return type(value) is int and 0 < value < LATEST  # True is an int, too
+        case "livemode":
+            return isinstance(value, bool)
+    # Some objects are called what their maker liked (coupons, products).
+    return value is None or (isinstance(value, str) and 0 < len(value) <= LONGEST and value.isprintable())
 
 
 def _envelope(event: dict) -> WebhookEvent:
