@@ -3,6 +3,7 @@
 from aws_lambda_powertools import Logger
 
 from billing import queue, webhook_table
+from billing.errors import Malformed
 
 logger = Logger()
 
@@ -10,6 +11,10 @@ logger = Logger()
 @logger.inject_lambda_context
 def handler(batch: dict, context) -> None:
     for message in batch["Records"]:
-        event = queue.received(message)
+        try:
+            event = queue.received(message)
+        except Malformed:
+            logger.error("unreadable", message_id=message["messageId"])
+            continue
         webhook_table.bury(event, "no worker lived to finish it")
         logger.error("buried", event=event.id, type=event.type)

@@ -1,12 +1,14 @@
 """Bringing a plan into the catalogue: a draft takes its number, Stripe makes its price, then the pointer moves."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
-from billing import gateway, plan_table, records
-from billing.api import Request
+from billing import dynamodb, gateway, plan_table, records, webhook_table
+from billing.api import Request, logger
 from billing.errors import Malformed, Stale
 from billing.plans import SLUG, Plan
+from billing.webhooks import WebhookEvent
 
 
 def sell(offer: Plan, request: Request) -> Plan:
@@ -45,3 +47,31 @@ def _sell(offer: Plan, request: Request) -> Plan:
     priced = replace(draft, price=gateway.publish(draft))
     plan_table.publish(priced, before, along(priced))
     return priced
+
+
+def inspect(events: Sequence[WebhookEvent], at: int) -> None:
+    """
+    Whether what is on sale here can still be sold: a price or product may have been archived, or a price deleted, in
+    Stripe's dashboard. The operator is told, once for each event; the next `sell` does not mend it by itself.
+    """
+    for event in events:
+        if webhook_table.finished(event):
+            continue
+        for plan in _unsellable(event):
+            logger.error("unsellable_plan", plan=plan.slug, version=plan.version, price=plan.price, event=event.id)
+        dynamodb.transact([webhook_table.mark(event, "done")])
+
+
+def _unsellable(event: WebhookEvent) -> list[Plan]:
+    about = event.object_id or "none"
+    if event.type.startswith("product."):
+        return [plan for price in gateway.archived(about) if (plan := _sold(price))]
+    plan = _sold(about)
+    return [plan] if plan and not gateway.sellable(about) else []
+
+
+def _sold(price: str) -> Plan | None:
+    """The plan that is on sale at this price."""
+    plan = plan_table.by_price(price)
+    found = plan_table.pointer(plan.slug) if plan else None
+    return plan if plan and found and (found["version"], found["retired"]) == (plan.version, False) else None

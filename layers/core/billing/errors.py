@@ -156,3 +156,10 @@ class Failed(Unavailable, code="stripe_failed"): ...
 
 
 class KeySpent(Failed, code="stripe_key_spent"): ...
+
+
+def named(failure: BaseException) -> str:
+    """A failure and what it comes from, without their messages: those of libraries may quote a name or an address."""
+    code = f" ({failure.code})" if isinstance(failure, BillingError) else ""
+    cause = f" from {named(failure.__cause__)}" if failure.__cause__ else ""
+    return type(failure).__name__ + code + cause

@@ -446,6 +446,25 @@ def publish(plan: Plan) -> str:
     return ask(client().v1.prices.create, price, key(f"plan:{plan.slug}:{plan.version}:{mark['terms']}")).id
 
 
+def archived(product: str) -> list[str]:
+    """The prices that nobody new can be sold, because their product was archived; none, if it was not."""
+    try:
+        if ask(client().v1.products.retrieve, product).active:
+            return []
+    except errors.NotFound:  # one that has prices cannot be deleted (docs: Delete a product)
+        return []
+    return [price.id for price in ask(lambda: list(client().v1.prices.list({"product": product}).auto_paging_iter()))]
+
+
+def sellable(price: str) -> bool:
+    """Whether a new subscription can be made to it: neither it nor its product was archived or deleted."""
+    try:
+        said = ask(client().v1.prices.retrieve, price, {"expand": ["product"]})
+    except errors.NotFound:
+        return False
+    return said.active and isinstance(said.product, stripe.Product) and bool(getattr(said.product, "active", False))
+
+
 def key(text: str) -> dict:
     return {"idempotency_key": text}
 

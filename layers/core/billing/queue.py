@@ -12,7 +12,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from billing.webhooks import WebhookEvent
+from billing.errors import Malformed
+from billing.webhooks import WebhookEvent, opened
 
 PLAIN = re.compile(r"[A-Za-z0-9_.#-]{1,128}")  # what SQS takes as a name
 LONGEST = 900  # seconds that a message is hidden
@@ -39,19 +40,24 @@ def _name(id: str) -> str:
 
 
 def received(message: dict) -> WebhookEvent:
-    return WebhookEvent(**json.loads(message["body"]))
+    """Malformed if it is nothing that we have sent."""
+    try:
+        return opened(json.loads(message["body"]))
+    except (ValueError, RecursionError):
+        raise Malformed("the message is no JSON") from None
 
 
-def defer(message: dict, jitter: float) -> None:
+def defer(message: dict, jitter: float, times: int | None = None) -> None:
     """
-    Hide a message in hand, and its group with it, for 2^deliveries seconds, a quarter of an hour at most.
+    Hide a message in hand, and its group with it, for 2^times seconds, a quarter of an hour at most; unless said, the
+    times that it has been delivered.
 
     One that cannot be hidden comes back all the same, when the queue's own time is up.
     """
-    deliveries = int(message["attributes"]["ApproximateReceiveCount"])
+    times = times or int(message["attributes"]["ApproximateReceiveCount"])
     with suppress(BotoCoreError, ClientError):
         sqs().change_message_visibility(
             QueueUrl=os.environ["WEBHOOK_QUEUE"],
             ReceiptHandle=message["receiptHandle"],
-            VisibilityTimeout=int(min(2**deliveries, LONGEST) * jitter),
+            VisibilityTimeout=int(min(2**times, LONGEST) * jitter),
         )

@@ -1,32 +1,62 @@
 """Bringing our record up to Stripe's. Events may come late, twice, in any order, or stand for others that were lost."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from billing import changes, customer_table, dynamodb, gateway, records, trials, webhook_table
+from billing.api import logger
 from billing.customers import Customer, Revision
 from billing.errors import Failed, NotFound, Stale, Unavailable
 from billing.invoices import Invoice
+from billing.theirs import Theirs
 from billing.webhooks import WebhookEvent
+
+TOLD = {  # the operator, and how
+    "charge.dispute.created": "disputed",
+    "invoice.finalization_failed": "finalization_failed",
+    "invoice.payment_attempt_required": "payment_attempt_required",
+    "radar.early_fraud_warning.created": "fraud_warning",
+    "refund.failed": "refund_failed",
+}
+UNTIL = {"invoice.finalization_failed": "draft", "invoice.payment_attempt_required": "open"}  # status of the invoice
+
+
+class Nothing(Exception):
+    """Stripe has nothing of it that could be recorded."""
 
 
 def refresh(events: Sequence[WebhookEvent], at: int) -> None:
     """
-    Record what Stripe now says of the subscription and the invoices that these events are about.
+    Record what Stripe now says of the subscription and the invoices that these events are about. Of events that name
+    no subscription it is the customer's own: a card may have come or gone.
 
     One fetch for each object, however many events name it.
     """
 
     def fetch(ours: Customer) -> Revision:
-        subscription = events[0].subscription
-        revision = changes.settling(ours, gateway.subscription(subscription), at) if subscription else Revision(ours)
-        ids = {event.object_id: None for event in events if event.object_id and event.type.startswith("invoice.")}
-        revision = trials.claiming(revision, at)
-        return revision.billing(tuple(filter(None, map(_billed, ids))), at)
+        id = events[0].subscription or (ours.live().theirs.id if ours.lives() else None)
+        said = _said(ours, id, events) if id else None
+        revision = trials.claiming(changes.settling(ours, said, at) if said else Revision(ours), at)
+        billed = map(_billed, {event.billed: None for event in events if event.billed})
+        return revision.billing(tuple(each for each in billed if each and each.customer == events[0].customer), at)
 
     ours = _hear(events, fetch, at)
     if ours:
         page = ours.checkout
         follow_up(ours, at, closed=page is not None and page.id in {event.object_id for event in events})
+
+
+def refresh_payer(events: Sequence[WebhookEvent], at: int) -> None:
+    """As `refresh`, of events that name an invoice and nobody: it says whose it is."""
+    for event in events:
+        try:
+            invoice = gateway.invoice(event.invoice) if event.invoice else None
+        except NotFound:
+            invoice = None
+        if invoice:
+            refresh([replace(event, customer=invoice.customer, subscription=invoice.subscription)], at)
+        else:
+            ignore([event], at)
 
 
 def follow_up(ours: Customer, at: int, closed: bool = False) -> None:
@@ -44,6 +74,22 @@ def follow_up(ours: Customer, at: int, closed: bool = False) -> None:
         raise Unavailable("what an event has led to is not finished") from failed
 
 
+def _said(ours: Customer, id: str, events: Sequence[WebhookEvent]) -> Theirs:
+    """What lives on record and is not at Stripe stays as it is: with a wrong key nobody's would be there."""
+    try:
+        said = gateway.subscription(id)
+    except NotFound:
+        known = ours.subscription if ours.subscription and ours.subscription.theirs.id == id else None
+        known = known or customer_table.aside(ours.id, id)
+        if known and not known.theirs.ended:
+            logger.error("missing_at_stripe", subscription=id, events=[event.id for event in events])
+        raise Nothing from None
+    if events[0].subscription and said.customer != events[0].customer:
+        logger.error("other_customer", subscription=id, events=[event.id for event in events])
+        raise Nothing
+    return said
+
+
 def _billed(id: str) -> Invoice | None:
     """None: it is a draft, or was one. Those may be deleted, so none is kept; Stripe's own list tells of them."""
     try:
@@ -56,7 +102,13 @@ def _billed(id: str) -> Invoice | None:
 def forget(events: Sequence[WebhookEvent], at: int) -> None:
     """Stripe has deleted its customer, and cancelled what it had: the next wish makes a new one."""
     deleted = events[0].customer or ""
-    _hear(events, lambda ours: deregistered(ours, deleted, at), at)
+
+    def deregister(ours: Customer) -> Revision:
+        if ours.lives() and ours.live().theirs.customer == deleted:
+            _said(ours, ours.live().theirs.id, events)
+        return deregistered(ours, deleted, at)
+
+    _hear(events, deregister, at)
 
 
 def deregistered(ours: Customer, deleted: str, at: int) -> Revision:
@@ -66,6 +118,29 @@ def deregistered(ours: Customer, deleted: str, at: int) -> Revision:
     return revision.deregistering(at) if ours.stripe_id == deleted else revision
 
 
+def tell(events: Sequence[WebhookEvent], at: int) -> None:
+    """
+    It is on no record of ours: the operator is told, once. A dispute is told whosever charge it is: too many of them
+    cost the account. What is about an invoice is told if it is one of ours, and still so.
+    """
+    for event in events:
+        if webhook_table.finished(event):
+            continue
+        if event.type not in UNTIL or _stands(event):
+            logger.error(TOLD[event.type], event=event.id, object=event.object_id, customer=event.customer)
+            dynamodb.transact([webhook_table.mark(event, "done")])
+        else:
+            ignore([event], at)
+
+
+def _stands(event: WebhookEvent) -> bool:
+    try:
+        customer_table.owner(event.customer or "nobody")
+        return gateway.invoice(event.object_id or "none").status == UNTIL[event.type]
+    except NotFound:
+        return False
+
+
 def ignore(events: Sequence[WebhookEvent], at: int) -> None:
     """Nothing to do, and on record that there was nothing."""
     for event in events:
@@ -73,14 +148,18 @@ def ignore(events: Sequence[WebhookEvent], at: int) -> None:
 
 
 def _hear(events: Sequence[WebhookEvent], step: Callable[[Customer], Revision], at: int) -> Customer | None:
-    """Each event once; those of a customer who is not ours are ignored."""
+    """Each event once; those of a customer who is not ours are ignored, and those that are about nothing."""
     try:
         owner = customer_table.owner(events[0].customer or "nobody")
     except NotFound:
         ignore(events, at)
         return None
     folded = {event.id: event for event in events}.values()  # no transaction may name an item twice
-    return record(owner, step, lambda before, revision: [webhook_table.mark(event, "done") for event in folded], at)
+    try:
+        return record(owner, step, lambda before, revision: [webhook_table.mark(event, "done") for event in folded], at)
+    except Nothing:
+        ignore(events, at)
+        return None
 
 
 def record(

@@ -44,14 +44,22 @@ def mark(event: WebhookEvent, outcome: str) -> dict:
     return _row(event, outcome=outcome, attempts=0)
 
 
-def gives_up(event: WebhookEvent, error: str) -> bool:
-    """Count one more failure of an event. After the last its row says why, and its customer's later events go on."""
+def finished(event: WebhookEvent) -> bool:
+    """Whether that has been said; for what cannot be done in one transaction with saying it."""
+    return (dynamodb.get(TABLE, id=event.id) or {}).get("outcome") in FINISHED
+
+
+def failed(event: WebhookEvent, error: str) -> int | None:
+    """
+    Count one more failure of an event; answers how many there have been. None: it is not tried again. After the last
+    its row says why, and its customer's later events go on.
+    """
     row = dynamodb.get(TABLE, id=event.id) or {}
     attempts = row.get("attempts", 0) + 1
     outcome = "failed" if attempts >= MOST_FAILURES else "retrying"
     progress = {"outcome": outcome, "attempts": attempts, "replays": row.get("replays", 0), "error": error}
     refused = dynamodb.transact([_row(event, **progress)])
-    return bool(refused) or outcome == "failed"  # refused: a duplicate of one that is finished; nothing to try again
+    return None if refused or outcome == "failed" else attempts  # refused: a duplicate of one that is finished
 
 
 def bury(event: WebhookEvent, error: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from billing.errors import Forged, Malformed
 
@@ -27,11 +27,17 @@ class WebhookEvent:
     subscription: str | None
     livemode: bool
     api_version: str | None
+    invoice: str | None = None  # of what is about one: a payment of it, a credit note
 
     @property
     def group(self) -> str:
         """Events of one group are handled one after the other."""
         return self.customer or self.object_id or self.id
+
+    @property
+    def billed(self) -> str | None:
+        """The invoice that is to be looked at."""
+        return self.object_id if self.type.startswith("invoice.") else self.invoice
 
 
 def envelope(event: dict) -> WebhookEvent:
@@ -46,9 +52,13 @@ def envelope(event: dict) -> WebhookEvent:
         raise Malformed("this is no snapshot event of Stripe's API v1") from None
     if not snapshot:
         raise Malformed("this is no snapshot event of Stripe's API v1")
-    if wrong := [name for name, value in asdict(made).items() if not _sound(name, value)]:
+    return _checked(made)
+
+
+def _checked(event: WebhookEvent) -> WebhookEvent:
+    if wrong := [name for name, value in asdict(event).items() if not _sound(name, value)]:
         raise Malformed(f"no event of Stripe's has such a {wrong[0]}")
-    return made
+    return event
 
 
 def _sound(name: str, value: object) -> bool:
@@ -63,8 +73,22 @@ def _sound(name: str, value: object) -> bool:
     return value is None or (isinstance(value, str) and 0 < len(value) <= LONGEST and value.isprintable())
 
 
+def opened(sent) -> WebhookEvent:
+    """
+    An envelope that comes out of the queue, put there by this code, or by an older or newer one: what it does not know
+    it leaves out. Malformed if it is none.
+    """
+    names = [field.name for field in fields(WebhookEvent)]
+    try:
+        event = WebhookEvent(**{name: value for name, value in sent.items() if name in names})
+    except (AttributeError, TypeError):
+        raise Malformed("this is no envelope of an event") from None
+    return _checked(event)
+
+
 def _envelope(event: dict) -> WebhookEvent:
-    about = event["data"]["object"]
+    about, before = event["data"]["object"], event["data"].get("previous_attributes") or {}
+    invoice = about.get("invoice")
     kind, parent = about.get("object"), (about.get("parent") or {}).get("subscription_details") or {}
     of = about.get("id") if kind == "subscription" else about.get("subscription") or parent.get("subscription")
     of = of or about.get("released_subscription")  # of a schedule that has let go of it
@@ -73,10 +97,11 @@ def _envelope(event: dict) -> WebhookEvent:
         type=event["type"],
         created=event["created"],
         object_id=about.get("id"),
-        customer=about.get("id") if kind == "customer" else about.get("customer"),
+        customer=about.get("id") if kind == "customer" else about.get("customer") or before.get("customer"),
         subscription=of,
         livemode=event["livemode"],
         api_version=event.get("api_version"),
+        invoice=invoice if isinstance(invoice, str) else None,
     )
 
 
