@@ -104,7 +104,7 @@ def _handle(procedure, members: list, context) -> list[dict]:
             return _later(members, failure.code)
         if len(members) > 1:  # nor its neighbours
             return [message for member in members for message in _handle(procedure, [member], context)]
-        return _failed(*members, failure)
+        return _failed(members[0], failure)
 
 
 def _failed(member: tuple, failure: Exception) -> list[dict]:

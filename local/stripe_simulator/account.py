@@ -124,6 +124,8 @@ class Account:
     def clock_of(self, record: Record) -> str | None:
         if "test_clock" in record:
             return record["test_clock"]
+        if "customer" not in record and record.get("invoice"):
+            return self.clock_of(self.tables["invoice"][record["invoice"]])
         customer = record.get("customer")
         return self.tables["customer"].get(customer or "", {}).get("test_clock")
 

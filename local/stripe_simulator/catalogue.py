@@ -218,6 +218,15 @@ def update_price(account: Account, id: str, params: dict[str, Any]) -> Record:
     return price
 
 
+def delete_price(account: Account, id: str) -> None:
+    """In the dashboard; the API has no call for it. Only one that was never used."""
+    if any(item["price"]["id"] == id for one in account.all("subscription") for item in one["items"]["data"]):
+        raise invalid("This price cannot be deleted because it has been used.")
+    price = account.get("price", id)
+    account.emit("price.deleted", price)
+    account.remove(price)
+
+
 PRICES: dict[str, Shape] = {
     "active": flag,
     "currency": text,

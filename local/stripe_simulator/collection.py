@@ -49,6 +49,8 @@ def settle(account: Account, invoice: Record, out_of_band: bool = False) -> None
         state = "canceled" if out_of_band else "paid"
         payment.update(status=state, amount_paid=None if out_of_band else payment["amount_requested"])
         payment["status_transitions"]["canceled_at" if out_of_band else "paid_at"] = now
+        if not out_of_band:
+            account.emit("invoice_payment.paid", payment)
     intent = invoices.intent_of(account, invoice)
     if intent and out_of_band:
         payments.cancel(account, intent, "automatic")

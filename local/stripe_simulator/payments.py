@@ -170,6 +170,14 @@ def update(account: Account, id: str, params: dict[str, Any]) -> Record:
     return method
 
 
+def renew(account: Account, id: str) -> None:
+    """The bank has sent the customer a new card, and the network told Stripe its number."""
+    method = account.get("payment_method", id)
+    fingerprint = sha256(method["card"]["fingerprint"].encode()).hexdigest()[:16]
+    with account.changing(method, "payment_method.automatically_updated"):
+        method["card"] = method["card"] | {"exp_year": method["card"]["exp_year"] + 4, "fingerprint": fingerprint}
+
+
 @route("GET", "/v1/payment_methods", "payment_method", {"customer": text, "type": text}, listed=True)
 def list_all(account: Account, params: dict[str, Any]) -> Record:
     mine = account.of("payment_method", need(params, "customer"))

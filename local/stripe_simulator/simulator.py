@@ -257,6 +257,16 @@ class Simulator:
         with self._up_to_date() as account:
             portal.put_card(account, customer, payment_method)
 
+    def delete_price(self, price: str) -> None:
+        """In the dashboard. Refused where it has been used."""
+        with self._up_to_date() as account:
+            catalogue.delete_price(account, price)
+
+    def renew_card(self, payment_method: str) -> None:
+        """The bank sends a new card in the place of one that is on file."""
+        with self._up_to_date() as account:
+            payments.renew(account, payment_method)
+
     def fault(self, kind: str, **match: Any) -> Fault:
         """Ask for a fault: `method`, `path`, `type` (regular expressions), `times`, `seconds`; see `faults`."""
         return self.faults.add(kind=kind, **match)
