@@ -1,7 +1,11 @@
 """What the tests of several actions do at Stripe, past us; and how one dies."""
 
-from billing import sync
-from billing.webhooks import WebhookEvent
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from billing import dynamodb, sync
+from billing.webhooks import WebhookEvent, envelope
 
 
 class Death(BaseException):
@@ -42,3 +46,24 @@ def balance(stripe, subscription):
 def waiting(stripe):
     """Amounts for the next invoice."""
     return [each["amount"] for each in stripe.invoice_items.values() if each["invoice"] is None]
+
+
+def batch(events):
+    """As the queue delivers them."""
+    (sample,) = json.loads(Path("events/sqs.json").read_text())["Records"]
+    bodies = [json.dumps(asdict(envelope(event))) for event in events]
+    return {"Records": [sample | {"messageId": f"m{n}", "body": body} for n, body in enumerate(bodies)]}
+
+
+def row(id):
+    """Outcome, attempts and error as they stand in the table."""
+    found = dynamodb.get("WebhookEvents", id=id) or {}
+    return [found[name] for name in ("outcome", "attempts", "error") if name in found]
+
+
+def sample(type, **ids):
+    """The sample event of a type, told of others than the sample's own: `cus="cus_x"` is in the place of cus_1."""
+    text = Path(f"events/stripe/{type}.json").read_text()
+    for kind, id in ids.items():
+        text = text.replace(f'"{kind}_1"', f'"{id}"')
+    return json.loads(text) | {"id": f"evt_{type}"}

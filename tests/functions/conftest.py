@@ -71,6 +71,12 @@ def used(api):
 
 
 @pytest.fixture
+def process(context):
+    """A batch of the queue; answers the ids of the messages that are to come again."""
+    return lambda batch: [f["itemIdentifier"] for f in process_webhook.handler(batch, context)["batchItemFailures"]]
+
+
+@pytest.fixture
 def hear(stripe, context):
     """
     What Stripe has told since the last time reaches us, all of it or only some types; answers the ids of the events

@@ -1,6 +1,4 @@
 import json
-from dataclasses import asdict
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -9,26 +7,9 @@ import bury_webhook
 import process_webhook
 from billing import customer_table, dynamodb, queue, secrets
 from billing.webhooks import envelope
+from tests.functions.at_stripe import batch, row
 
 SEED = 20261123
-
-
-@pytest.fixture
-def process(context):
-    return lambda batch: [f["itemIdentifier"] for f in process_webhook.handler(batch, context)["batchItemFailures"]]
-
-
-def batch(events):
-    """As the queue delivers them."""
-    (sample,) = json.loads(Path("events/sqs.json").read_text())["Records"]
-    bodies = [json.dumps(asdict(envelope(event))) for event in events]
-    return {"Records": [sample | {"messageId": f"m{n}", "body": body} for n, body in enumerate(bodies)]}
-
-
-def row(id):
-    """Outcome, attempts and error as they stand in the table."""
-    found = dynamodb.get("WebhookEvents", id=id) or {}
-    return [found[name] for name in ("outcome", "attempts", "error") if name in found]
 
 
 def record(customer="ada"):

@@ -15,6 +15,9 @@ OF_NO_SUBSCRIPTION |= {f"payment_method.{what}" for what in ("attached", "detach
 OF_NOBODY = {"invoice_payment.paid", "charge.dispute.created", "radar.early_fraud_warning.created"}
 OF_NOBODY |= {"price.updated", "price.deleted", "product.updated"}
 OF_ITS_INVOICE = {"invoice_payment.paid", "credit_note.created", "credit_note.voided"}
+OF_ITS_INVOICE |= {
+    f"checkout.session.{what}" for what in ("completed", "async_payment_succeeded", "async_payment_failed")
+}
 NO_ENVELOPES = [None, [], "evt_1", 1, {}, {"id": "evt_1"}]
 
 

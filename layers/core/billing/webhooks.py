@@ -27,7 +27,7 @@ class WebhookEvent:
     subscription: str | None
     livemode: bool
     api_version: str | None
-    invoice: str | None = None  # of what is about one: a payment of it, a credit note
+    invoice: str | None = None  # that a payment or a credit note is of, or that a page has led to
 
     @property
     def group(self) -> str:
