@@ -3,7 +3,10 @@
 import pytest
 import stripe
 
+from local.stripe_simulator.errors import Refused
+
 START = 1_800_000_000
+DAY = 86_400
 
 
 def test_a_customer_is_made_changed_found_and_deleted(world):
@@ -262,3 +265,40 @@ def test_invoices_are_listed_by_when_they_were_made_and_in_pages(world):
     found = {name: [one.id for one in listed({"created": {name: at}}).data] for name, at in spans.items()}
     assert found == {"gt": made[:0:-1], "gte": made[:0:-1], "lt": made[1::-1], "lte": made[1::-1]}
     assert [one.id for one in listed({"starting_after": made[2], "limit": 1}).data] == [made[1]]
+
+
+def test_a_payment_is_told_in_the_time_of_its_invoice_and_one_elsewhere_is_none(world):
+    clock = world.clock(at=START + 5 * DAY)
+    made = world.subscribe(world.customer(test_clock=clock), world.price())
+    (told,) = [each for each in world.simulator.events.values() if each["type"] == "invoice_payment.paid"]
+    about = told["data"]["object"]
+    assert (about["invoice"], about["status"], about["amount_paid"]) == (made.latest_invoice, "paid", 1000)
+    assert told["created"] == START + 5 * DAY
+
+    ada = world.customer()
+    world.v1.invoice_items.create({"customer": ada, "amount": 900, "currency": "usd"})
+    bill = world.v1.invoices.create({"customer": ada, "pending_invoice_items_behavior": "include"}).id
+    world.v1.invoices.pay(bill, {"paid_out_of_band": True})
+    assert world.told("invoice_payment.") == ["invoice_payment.paid"]
+
+
+def test_a_card_that_the_bank_renews_keeps_its_id_and_has_another_fingerprint(world):
+    ada = world.customer()
+    (before,) = world.v1.payment_methods.list({"customer": ada}).data
+    world.simulator.renew_card(before.id)
+    (after,) = world.v1.payment_methods.list({"customer": ada}).data
+    assert after.id == before.id and after.card.fingerprint != before.card.fingerprint
+    assert after.card.exp_year == before.card.exp_year + 4
+    assert world.told("payment_method.")[-1] == "payment_method.automatically_updated"
+
+
+def test_only_a_price_that_was_never_used_can_be_deleted(world):
+    used, unused = world.price(), world.price()
+    world.subscribe(world.customer(), used)
+    with pytest.raises(Refused):
+        world.simulator.delete_price(used)
+    world.simulator.delete_price(unused)
+    assert world.told("price.")[-1] == "price.deleted" and used in world.simulator.prices
+    with pytest.raises(stripe.InvalidRequestError) as refusal:
+        world.v1.prices.retrieve(unused)
+    assert refusal.value.http_status == 404
