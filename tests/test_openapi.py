@@ -402,7 +402,7 @@ def test_a_customers_life_is_answered_as_it_is_told(told, stripe, clock):
     told("GET", "/plans/team/versions/1/subscriptions")
     event = WebhookEvent("evt_1", "invoice.paid", 1_795_000_000, "in_1", "cus_1", None, False, None)
     for _ in range(5):
-        webhook_table.gives_up(event, "KeyError")
+        webhook_table.failed(event, "KeyError")
     for asked in ("/webhook-events", "/webhook-events?status=done"):
         told("GET", asked)
     for id in ("evt_1", "evt_2"):

@@ -17,7 +17,7 @@ def failing(n, type="customer.subscription.updated", outcome="failed", created=1
     event = WebhookEvent(f"evt_{n:04}", type, created + n, "sub_x", f"cus_{n}", "sub_x", False, None)
     times = webhook_table.MOST_FAILURES if outcome == "failed" else 2
     for _ in range(times):
-        webhook_table.gives_up(event, "it is rotten")
+        webhook_table.failed(event, "it is rotten")
     return event.id
 
 
@@ -104,7 +104,7 @@ def test_a_replayed_event_has_its_effect(api, replayed, listed, drain, stripe, s
     ask(stripe, "POST", f"/v1/subscriptions/{subscribed['id']}", items={"0": {"id": item, "quantity": "9"}})
     told = next(each for id, each in stripe.events.items() if id not in known and "updated" in each["type"])
     for _ in range(5):
-        webhook_table.gives_up(envelope(told), "out of order")
+        webhook_table.failed(envelope(told), "out of order")
 
     answer = replayed(told["id"])
     assert (answer.status, answer.json["replayed"], answer.json["outcome"]) == (200, True, "failed")
@@ -118,7 +118,7 @@ def test_a_replay_that_fails_has_five_attempts_again_and_remembers_that_it_was_r
     replayed(id)
 
     event = webhook_table.find(id).event
-    assert [webhook_table.gives_up(event, "still") for _ in range(5)] == [False] * 4 + [True]
+    assert [webhook_table.failed(event, "still") for _ in range(5)] == [1, 2, 3, 4, None]
     row = webhook_table.find(id)
     assert (row.outcome, row.attempts, row.replays, row.error) == ("failed", 5, 1, "still")
 
