@@ -95,7 +95,8 @@ def test_a_payment_of_another_systems_customer_or_of_an_invoice_that_is_gone_is_
     ask(stripe, "POST", "/v1/invoiceitems", customer=other, amount="900", currency="usd")
     made = ask(stripe, "POST", "/v1/invoices", customer=other, pending_invoice_items_behavior="include")["id"]
     foreign, gone = sample("invoice_payment.paid", **{"in": made}), sample("invoice_payment.paid") | {"id": "evt_gone"}
-    nothing = sample("invoice_payment.paid", **{"in": ""}) | {"id": "evt_nothing"}
+    nothing = sample("invoice_payment.paid") | {"id": "evt_nothing"}
+    nothing["data"]["object"]["invoice"] = None
 
     assert process(batch([foreign, gone, nothing])) == []
     assert [row(each["id"]) for each in (foreign, gone, nothing)] == [["ignored", 0]] * 3
