@@ -3,6 +3,7 @@
 from aws_lambda_powertools import Logger
 
 from billing import queue, webhook_table
+from billing.api import alarmed
 from billing.errors import Malformed
 
 logger = Logger()
@@ -14,7 +15,7 @@ def handler(batch: dict, context) -> None:
         try:
             event = queue.received(message)
         except Malformed:
-            logger.error("unreadable", message_id=message["messageId"])
+            alarmed("unreadable", message_id=message["messageId"])
             continue
         webhook_table.bury(event, "no worker lived to finish it")
         logger.error("buried", event=event.id, type=event.type)

@@ -9,6 +9,7 @@ from traceback import extract_tb
 from aws_lambda_powertools import Logger
 
 from billing import catalogue, errors, queue, sync, webhook_table
+from billing.api import alarmed
 from billing.errors import Conflict, Failed, Malformed, Unavailable
 
 HANDLED = {
@@ -81,7 +82,7 @@ def handler(batch: dict, context) -> dict:
         try:
             event = queue.received(message)
         except Malformed:  # nor would it be read the next time; an event in it is still in Stripe's list
-            logger.error("unreadable", message_id=message["messageId"])
+            alarmed("unreadable", message_id=message["messageId"])
             continue
         groups[HANDLED.get(event.type, sync.ignore), event.customer, event.subscription].append((message, event))
 

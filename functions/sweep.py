@@ -35,6 +35,7 @@ def handler(event: dict, context) -> None:
         return
     if not through:
         scheduler.carry_on(f"sweep-{at}", context.invoked_function_arn, {"after": after}, at)
+    sweeping.innocents(at)
     _carry_on_runs(at)
     counted("FailedEvents", len(webhook_table.unfinished("failed", 0, MOST)[0]))
     counted("OldHolds", len(customer_table.holding(at - OLD, None, MOST)[0]))

@@ -52,7 +52,7 @@ MAY = {
     "sweep": CHANGE
     | CARRY_ON
     | {"Subscriptions": {GET, QUERY, PUT, UPDATE}, "Subscriptions/index/held": {QUERY}}
-    | {"WebhookEvents": {BATCH}, "WebhookEvents/index/by_outcome": {QUERY}, "Webhooks": {"sqs:SendMessage"}},
+    | {"WebhookEvents": {BATCH, UPDATE}, "WebhookEvents/index/by_outcome": {QUERY}, "Webhooks": {"sqs:SendMessage"}},
     "reconcile": CHANGE | COMPARE | CARRY_ON,
 }
 PUBLIC = {"list_plans", "get_plan", "receive_webhook"}

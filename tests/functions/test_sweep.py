@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 import sweep
-from billing import customer_table, dynamodb, records, run_table, sweeping
+from billing import customer_table, dynamodb, errors, records, run_table, sweeping, webhook_table
 from billing.customers import Revision
 from billing.holds import Step
 from billing.runs import Run
+from billing.webhooks import envelope
 from tests.functions.at_stripe import Death, ask
 
 
@@ -116,6 +117,19 @@ def test_an_event_that_has_failed_is_not_tried_again_by_itself(swept, stripe, su
     swept()
     assert rows()[id] == "failed"
     assert counts()["FailedEvents"] == 1
+
+
+def test_one_that_failed_because_stripe_did_is_tried_again(swept, stripe, subscribed, counts):
+    swept()
+    seats(stripe, subscribed["id"], 9)
+    (told,) = [each for id, each in stripe.events.items() if id not in rows() and "updated" in each["type"]]
+    for _ in range(5):
+        webhook_table.failed(envelope(told), errors.named(errors.Failed("HTTP 500")))
+    assert rows()[told["id"]] == "failed"
+
+    swept()
+    assert webhook_table.find(told["id"]).outcome == "done" and record().subscription.theirs.quantity == 9
+    assert counts()["EventsReplayed"] == 1
 
 
 def test_many_pages_are_read_to_the_end(swept, stripe, subscribed, monkeypatch):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from billing import dynamodb, gateway, plan_table, records, webhook_table
-from billing.api import Request, logger
+from billing.api import Request, alarmed
 from billing.errors import Malformed, Stale
 from billing.plans import SLUG, Plan
 from billing.webhooks import WebhookEvent
@@ -58,7 +58,7 @@ def inspect(events: Sequence[WebhookEvent], at: int) -> None:
         if webhook_table.finished(event):
             continue
         for plan in _unsellable(event):
-            logger.error("unsellable_plan", plan=plan.slug, version=plan.version, price=plan.price, event=event.id)
+            alarmed("unsellable_plan", plan=plan.slug, version=plan.version, price=plan.price, event=event.id)
         dynamodb.transact([webhook_table.mark(event, "done")])
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from billing import changes, customer_table, dynamodb, gateway, listings, run_table, sync, trials
-from billing.api import counted, logger
+from billing.api import alarmed, counted, logger
 from billing.customer_table import Kept
 from billing.customers import Customer, Revision, TheirCustomer
 from billing.errors import BillingError, ChangeInFlight, Failed, NotFound, Stale, Unavailable
@@ -271,7 +271,7 @@ def _follow_up(page: Page, ours: Customer) -> None:
     try:
         sync.follow_up(ours, page.at)
     except (Unavailable, Stale, ChangeInFlight) as busy:  # the next event, or the next night
-        logger.error("follow_up_unfinished", run=page.run.id, code=busy.code)
+        alarmed("follow_up_unfinished", run=page.run.id, code=busy.code)
 
 
 def _found(page: Page, drift: Drift) -> str:

@@ -7,6 +7,8 @@ from billing.api import counted, logger
 from billing.errors import BillingError, NotFound, Unavailable
 from billing.holds import PATIENCE
 
+DAY = 86_400
+MOST = 500  # in one sweep
 OVERLAP = 3600  # seconds: Stripe may list an event late, and one that is on its way needs no help
 
 
@@ -43,6 +45,15 @@ def _page(since: int, after: str | None) -> str | None:
     if missed:
         counted("EventsMissed", len(missed), events=[event.id for event in missed])
     return following
+
+
+def innocents(at: int) -> None:
+    """Events that have failed because Stripe had are tried again, for a day: what ails Stripe passes."""
+    rows, _ = webhook_table.unfinished("failed", at - DAY, MOST)
+    for row in rows:
+        if row.innocent and webhook_table.replays(row):
+            queue.send(row.event, replay=row.replays + 1)
+            counted("EventsReplayed", event=row.event.id)
 
 
 def holds(at: int, deadline: float, after: dict | None) -> tuple[bool, dict | None]:

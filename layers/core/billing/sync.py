@@ -4,20 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from billing import changes, customer_table, dynamodb, gateway, records, trials, webhook_table
-from billing.api import logger
+from billing.api import alarmed
 from billing.customers import Customer, Revision
 from billing.errors import Failed, NotFound, Stale, Unavailable
 from billing.invoices import Invoice
 from billing.theirs import Theirs
 from billing.webhooks import WebhookEvent
 
-TOLD = {  # the operator, and how
-    "charge.dispute.created": "disputed",
-    "invoice.finalization_failed": "finalization_failed",
-    "invoice.payment_attempt_required": "payment_attempt_required",
-    "radar.early_fraud_warning.created": "fraud_warning",
-    "refund.failed": "refund_failed",
-}
 UNTIL = {"invoice.finalization_failed": "draft", "invoice.payment_attempt_required": "open"}  # status of the invoice
 
 
@@ -82,10 +75,10 @@ def _said(ours: Customer, id: str, events: Sequence[WebhookEvent]) -> Theirs:
         known = ours.subscription if ours.subscription and ours.subscription.theirs.id == id else None
         known = known or customer_table.aside(ours.id, id)
         if known and not known.theirs.ended:
-            logger.error("missing_at_stripe", subscription=id, events=[event.id for event in events])
+            alarmed("missing_at_stripe", subscription=id, events=[event.id for event in events])
         raise Nothing from None
     if events[0].subscription and said.customer != events[0].customer:
-        logger.error("other_customer", subscription=id, events=[event.id for event in events])
+        alarmed("other_customer", subscription=id, events=[event.id for event in events])
         raise Nothing
     return said
 
@@ -127,10 +120,26 @@ def tell(events: Sequence[WebhookEvent], at: int) -> None:
         if webhook_table.finished(event):
             continue
         if event.type not in UNTIL or _stands(event):
-            logger.error(TOLD[event.type], event=event.id, object=event.object_id, customer=event.customer)
+            _tell(event.type, event=event.id, object=event.object_id, customer=event.customer)
             dynamodb.transact([webhook_table.mark(event, "done")])
         else:
             ignore([event], at)
+
+
+def _tell(type: str, **about) -> None:
+    match type:
+        case "charge.dispute.created":
+            alarmed("disputed", **about)
+        case "radar.early_fraud_warning.created":
+            alarmed("fraud_warning", **about)
+        case "refund.failed":
+            alarmed("refund_failed", **about)
+        case "invoice.finalization_failed":
+            alarmed("finalization_failed", **about)
+        case "invoice.payment_attempt_required":
+            alarmed("payment_attempt_required", **about)
+        case _:
+            raise AssertionError(f"nobody knows how to tell of {type}")
 
 
 def _stands(event: WebhookEvent) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from typing import NamedTuple
 
 from billing import dynamodb
-from billing.errors import NotFound
+from billing.errors import Failed, NotFound
 from billing.periods import rfc3339
 from billing.webhooks import WebhookEvent
 
@@ -28,6 +28,11 @@ class Row(NamedTuple):
     attempts: int  # that have failed
     replays: int
     error: str | None
+
+    @property
+    def innocent(self) -> bool:
+        """It has failed because Stripe had: by what `errors.named` says of the last attempt."""
+        return Failed.code in (self.error or "")
 
     @property
     def cursor(self) -> str:
