@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from billing import catalogue
 from billing.api import Request, endpoint
 from billing.plans import MOST_METRICS, MOST_SEATS, SLUG, Metric, Plan, chargeable
+from billing.prices import PRICE
 
 Name = Annotated[str, Field(pattern=SLUG)]
 Cents = Annotated[int, Field(ge=0, le=10**12)]
@@ -43,6 +44,8 @@ class Offer(BaseModel):
     features: Annotated[list[Name], Field(max_length=200)] = []
     limits: Annotated[dict[Name, Count | None], Field(max_length=100, validate_default=True)] = {}
     metrics: Annotated[dict[Name, Counted], Field(max_length=MOST_METRICS)] = {}
+    stripe_price: Annotated[str, Field(pattern=PRICE)] | None = None
+    on_sale: bool = True
 
     @field_validator("base_price_cents", "price_per_seat_cents")
     @classmethod
@@ -65,7 +68,8 @@ class Offer(BaseModel):
 
     def plan(self, slug: str) -> Plan:
         """What is sold under that name by this, with all that was not said."""
-        said: dict[str, Any] = self.model_dump()
+        said: dict[str, Any] = self.model_dump(exclude={"on_sale"})
+        said["price"] = said.pop("stripe_price")
         for id, metric in said["metrics"].items():
             said["metrics"][id] = Metric(**metric | {"limit": metric["limit"] or f"max_{id}"})
         return Plan(slug, 0, **said)
@@ -73,5 +77,5 @@ class Offer(BaseModel):
 
 @endpoint(body=Offer, of_customer=False)
 def handler(request: Request, offer: Offer) -> dict:
-    """The next version, unless it is what is sold already."""
-    return catalogue.sell(offer.plan(request.path["slug"]), request).public()
+    """The next version, unless it is what is sold already; of a price that Stripe has, or with one of its own."""
+    return catalogue.sell(offer.plan(request.path["slug"]), request, offer.on_sale).public()

@@ -8,7 +8,7 @@ import pytest
 
 RULES = {"errors", "plans", "periods", "proration", "holds", "subscriptions", "invoices", "customers"}
 RULES |= {"entitlements", "usage", "webhooks", "theirs", "discounts", "quotes", "refunds", "checkouts", "return_urls"}
-RULES |= {"runs", "metrics"}
+RULES |= {"runs", "metrics", "prices"}
 TABLES = {"plan_table", "customer_table", "usage_table", "webhook_table", "run_table"}
 DOORS = {
     "api": {"aws_lambda_powertools"},
@@ -21,7 +21,7 @@ DOORS |= {"listings": set(), "scheduler": {"boto3", "botocore"}, "queue": {"boto
 DOORS |= {"secrets": {"boto3", "botocore", "logging"}} | {table: set() for table in TABLES}
 SHARED_DOORS = {"secrets", "dynamodb", "gateway", "translation", "api"}  # those to Stripe are three; `api` has the log
 PROCEDURES = {"records", "catalogue", "registration", "changes", "pricing", "trials", "sync", "standing", "metering"}
-PROCEDURES |= {"sweeping", "reconciliation"}
+PROCEDURES |= {"sweeping", "reconciliation", "adoption"}
 OUTSIDE = {"boto3", "botocore", "stripe", "pydantic", "os", "time", "random", "requests", "aws_lambda_powertools"}
 OUTSIDE |= {"local", "logging", "datetime.now", "secrets"}
 PASSING = {"os", "time", "random"}  # a door reads its settings, keeps its memory fresh and waits with jitter

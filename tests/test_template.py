@@ -23,6 +23,9 @@ MAY = {
     "put_plan": SECRET | {"Plans": {GET, QUERY, PUT}},
     "retire_plan": {"Plans": {GET, PUT}},
     "list_subscribers": SECRET | {"Plans": {GET}, "Subscriptions": {GET}},
+    "find_plan": {"Plans": {GET}},
+    "get_stripe_customer": {"Subscriptions": {GET}},
+    "link_customer": CHANGE | {"Subscriptions": {GET, PUT, QUERY, UPDATE}},
     "update_customer": CHANGE,
     "subscribe": CHANGE,
     "get_subscription": {"Plans": {GET}, "Subscriptions": {GET}},
@@ -58,6 +61,7 @@ MAY = {
 PUBLIC = {"list_plans", "get_plan", "receive_webhook"}
 ADMIN = {"put_plan", "retire_plan", "list_subscribers", "list_webhook_events", "replay_webhook"}
 ADMIN |= {"start_reconciliation", "get_reconciliation"}
+ADMIN |= {"find_plan", "get_stripe_customer", "link_customer"}
 SERVICE = {"record_usage"}
 
 

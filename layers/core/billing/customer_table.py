@@ -139,8 +139,10 @@ def writes(revision: Revision) -> list[dict]:
         return []
     customer, at = revision.customer, revision.customer.updated_at
     pk, written = _pk(customer.id), [_put(customer)]
+    free = "attribute_not_exists(customer) OR customer = :me"
     if revision.names:
-        written.append(_item(f"stripe#{revision.names}", "customer", {"customer": customer.id}))
+        item = {"pk": f"stripe#{revision.names}", "sk": "customer", "customer": customer.id}
+        written.append(dynamodb.put(TABLE, item, free, me=customer.id))
     for subscription in revision.aside:
         written.append(_item(pk, f"subscription#{subscription.theirs.id}", asdict(_kept(subscription))))
     for settled in filter(None, (revision.settled, *revision.answers)):
@@ -153,7 +155,6 @@ def writes(revision: Revision) -> list[dict]:
     if revision.frees:
         key = _quoted(customer.id, revision.frees)
         written.append(dynamodb.update(TABLE, key, "SET used = :no", "attribute_exists(pk)", no=False))
-    free = "attribute_not_exists(customer) OR customer = :me"
     if revision.claims:
         item = _trial(revision.claims) | {"customer": customer.id}
         written.append(dynamodb.put(TABLE, item, free, me=customer.id))

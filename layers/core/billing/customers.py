@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from billing.checkouts import LIFE, Checkout, Session
 from billing.discounts import same_code
-from billing.errors import AlreadySubscribed, ChangeInFlight, NotFound
-from billing.holds import EXPIRY, Change, Settled, Step, Wish, digest
+from billing.errors import AlreadyLinked, AlreadySubscribed, ChangeInFlight, NotFound
+from billing.holds import EXPIRY, PATIENCE, Change, Settled, Step, Wish, digest
 from billing.invoices import Invoice
 from billing.plans import Plan
 from billing.subscriptions import Subscription, taken_up
@@ -46,6 +46,7 @@ class TheirCustomer:
     deleted: bool = False
     names: str | None = None  # the customer of ours that it was made for
     change: str | None = None  # mark of the last change of ours to its profile
+    names: str | None = None  # the customer of ours that its metadata names
     payment_method: str | None = None  # the one on file
     fingerprint: str | None = None  # of its card
 
@@ -193,6 +194,26 @@ class Customer:
     def registered(self, stripe_id: str, at: int) -> Revision:
         return replace(self._revise(at, stripe_id=stripe_id, registering_since=None), names=stripe_id)
 
+    def linked(self, stripe_id: str, had_trial: bool, at: int) -> Revision:
+        """
+        It is a Stripe customer that was there before. A trial it has had there is the one that it may have.
+
+        Not while another may be being made for it: whoever began that within `PATIENCE` may be alive.
+        """
+        if self.stripe_id not in (None, stripe_id):
+            raise AlreadyLinked(f"this customer is {self.stripe_id} at Stripe")
+        if self.registering(at):
+            raise ChangeInFlight("a Stripe customer is being made for this customer")
+        trialed = self.trialed or had_trial
+        if (self.stripe_id, self.trialed) == (stripe_id, trialed):
+            return Revision(self)
+        linked = self._revise(at, stripe_id=stripe_id, registering_since=None, trialed=trialed)
+        return replace(linked, names=stripe_id)
+
+    def registering(self, at: int) -> bool:
+        """Whether someone may be making a Stripe customer for it right now."""
+        return self.registering_since is not None and at < self.registering_since + PATIENCE
+
     def hold(self, change: Change, at: int) -> Revision:
         """A hold that is in the way has to be settled or released first."""
         if self.pending:
@@ -312,6 +333,17 @@ class Customer:
     def public(self) -> dict:
         return {"id": self.id} | {name: getattr(self.profile, name) for name in self.profile.__slots__}
 
+    def at_stripe(self) -> dict:
+        """Which Stripe customer it is, and what of it is on record: for operators."""
+        bought = self.subscription
+        told = bought and {
+            "id": bought.theirs.id,
+            "status": bought.theirs.status,
+            "plan": bought.plan,
+            "plan_version": bought.plan_version,
+        }
+        return {"customer": self.id, "stripe_customer": self.stripe_id, "subscription": told}
+
     def _need_free_slot(self) -> None:
         if self.subscription and self.subscription.theirs.fills_slot:
             raise AlreadySubscribed("one subscription per customer: change the plan or the seats of this one")
@@ -367,6 +399,20 @@ class Revision:
     def billing(self, invoices: tuple[Invoice, ...], at: int) -> Revision:
         """The same, with invoices: they are the customer's, so its version moves."""
         return replace(self._moving(at), invoices=invoices) if invoices else self
+
+    def then(self, later: Revision) -> Revision:
+        """Both in one transaction: `later` grew from what this one makes of the customer."""
+        if not later.moved:
+            return replace(self, customer=later.customer)
+        version = self.customer.version if self.moved else later.customer.version
+        return replace(
+            later,
+            customer=replace(later.customer, version=version),
+            names=self.names,
+            aside=(*self.aside, *later.aside),
+            settled=self.settled or later.settled,
+            answers=(*self.answers, *later.answers),
+        )
 
     def deregistering(self, at: int) -> Revision:
         """The same, and Stripe has deleted its customer."""

@@ -13,7 +13,10 @@ BillingError
  │   ├─ KeyReused              this Idempotency-Key has meant something else
  │   ├─ AlreadySubscribed      one live subscription per customer
  │   ├─ QuoteStale             what was quoted holds no more; `quote` is a fresh one
- │   └─ QuoteUsed              a quote is good for one change
+ │   ├─ QuoteUsed              a quote is good for one change
+ │   ├─ PriceTaken             another version of a plan has this Stripe price
+ │   ├─ AlreadyLinked          the customer is another Stripe customer
+ │   └─ StripeCustomerTaken    the Stripe customer is another customer of ours
  ├─ Rejected              422  the rules say no, and would say no again
  │   ├─ PlanRetired            no one can buy it any more
  │   ├─ UnknownQuote           not of this customer, or long void
@@ -26,6 +29,9 @@ BillingError
  │   ├─ NothingUpcoming        no further invoice is to come
  │   ├─ NoSuchPromotion        nobody can use this promotion code
  │   ├─ ReturnUrlRefused       not a host that the deployer allows
+ │   ├─ PriceUnfit             no plan can stand for this Stripe price
+ │   ├─ PriceDiffers           the plan costs something else than this Stripe price
+ │   ├─ NoSuchStripeCustomer   Stripe has none of that name, or has deleted it
  │   └─ StripeRefused          Stripe's own rules say no
  └─ Unavailable           503  no answer to trust: the same wish may safely be sent again
      ├─ Misconfigured          our secret, or the key in it, is not what Stripe wants: for the operator
@@ -95,6 +101,15 @@ class QuoteStale(Conflict, code="quote_stale"):
 class QuoteUsed(Conflict, code="quote_used"): ...
 
 
+class PriceTaken(Conflict, code="price_taken"): ...
+
+
+class AlreadyLinked(Conflict, code="already_linked"): ...
+
+
+class StripeCustomerTaken(Conflict, code="stripe_customer_taken"): ...
+
+
 class Rejected(BillingError, code="rejected"): ...
 
 
@@ -129,6 +144,15 @@ class NoSuchPromotion(Rejected, code="no_such_promotion"): ...
 
 
 class ReturnUrlRefused(Rejected, code="return_url_refused"): ...
+
+
+class PriceUnfit(Rejected, code="price_unfit"): ...
+
+
+class PriceDiffers(Rejected, code="price_differs"): ...
+
+
+class NoSuchStripeCustomer(Rejected, code="no_such_stripe_customer"): ...
 
 
 class StripeRefused(Rejected, code="stripe_refused"): ...

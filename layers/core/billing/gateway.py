@@ -17,6 +17,7 @@ from billing.customers import Profile, TheirCustomer
 from billing.holds import Change, digest
 from billing.invoices import Invoice, Place, Upcoming
 from billing.plans import Plan
+from billing.prices import TheirPrice
 from billing.proration import Proration
 from billing.refunds import Ending, Paid
 from billing.theirs import Theirs
@@ -69,11 +70,16 @@ def register(customer: str, begun: str, profile: Profile) -> TheirCustomer:
     return translation.their_customer(ask(client().v1.customers.create, params, key(f"customer:{begun}")))
 
 
-def registered(customer: str) -> TheirCustomer | None:
-    """One made long ago by someone who died before it was on record; search is up to an hour behind (docs: Search)."""
+def registered(customer: str) -> list[str]:
+    """Whom Stripe finds by the metadata of ours; search is up to an hour behind (docs: Search)."""
     quoted = customer.replace("\\", "\\\\").replace("'", "\\'")
-    found = ask(client().v1.customers.search, {"query": f"metadata['customer']:'{quoted}'", "limit": 1}).data
-    return translation.their_customer(found[0]) if found else None
+    found = ask(client().v1.customers.search, {"query": f"metadata['customer']:'{quoted}'", "limit": 10}).data
+    return [each.id for each in found]
+
+
+def name(stripe_id: str, customer: str) -> None:
+    """The Stripe customer says whose it is, so that it is found by that. No key: to say it twice is to say it once."""
+    ask(client().v1.customers.update, stripe_id, {"metadata": {"customer": customer}})
 
 
 def customer(id: str) -> TheirCustomer:
@@ -96,6 +102,12 @@ def subscriptions(customer: str) -> list[Theirs]:
 
 def invoice(id: str) -> Invoice:
     return translation.invoice(ask(client().v1.invoices.retrieve, id))
+
+
+def open_invoices(customer: str, most: int) -> list[Invoice]:
+    """The newest of those that wait for their payment."""
+    asked: Any = {"customer": customer, "status": "open", "limit": most}
+    return [translation.invoice(each) for each in ask(client().v1.invoices.list, asked).data]
 
 
 def invoices(customer: str, most: int, after: Place | None = None) -> list[Invoice]:
@@ -416,6 +428,10 @@ def booked(customer: str, mark: str) -> list[stripe.CustomerBalanceTransaction]:
     listed = client().v1.customers.balance_transactions.list
     made = ask(lambda: list(listed(customer, {"limit": 100}).auto_paging_iter()))
     return [each for each in made if translation.change_id(each.metadata) == mark]
+
+
+def price(id: str) -> TheirPrice:
+    return translation.price(ask(client().v1.prices.retrieve, id, {"expand": ["tiers"]}))
 
 
 def publish(plan: Plan) -> str:

@@ -119,6 +119,11 @@ def answered(plan: Plan, key: str, fingerprint: str, at: int) -> dict:
     return _claim(plan.slug, key, fingerprint, at, plan.version)
 
 
+def remember(plan: Plan, key: str, fingerprint: str, at: int) -> None:
+    """What a key has led to, where nothing else was to be written."""
+    dynamodb.transact([answered(plan, key, fingerprint, at)])
+
+
 def add(plan: Plan) -> None:
     """A draft takes its number for good; Stale if another has taken it."""
     item = _key(plan) | asdict(plan)
@@ -128,9 +133,21 @@ def add(plan: Plan) -> None:
 
 def publish(plan: Plan, before: dict | None, along: Sequence[dict] = ()) -> None:
     """The draft gets its price, and the pointer moves to it; Stale if that has moved from where it was `before`."""
-    moved = {"pk": "plans", "sk": plan.slug, "version": plan.version, "retired": False}
-    belongs = {"pk": f"price#{plan.price}", "sk": "plan", "slug": plan.slug, "version": plan.version}
-    _flip(moved, before, [dynamodb.put(TABLE, _key(plan) | asdict(plan)), dynamodb.put(TABLE, belongs), *along])
+    written = [dynamodb.put(TABLE, _key(plan) | asdict(plan)), dynamodb.put(TABLE, _belongs(plan))]
+    _flip(_pointing(plan), before, [*written, *along])
+
+
+def adopt(plan: Plan, before: dict | None, on_sale: bool, along: Sequence[dict] = ()) -> None:
+    """
+    A version with a price that Stripe had before us, all at once; and the pointer moves to it if it is to be on sale.
+    Stale if its number or its price has been taken, or the pointer has moved.
+    """
+    version = dynamodb.put(TABLE, _key(plan) | asdict(plan), "attribute_not_exists(pk)")
+    belongs = dynamodb.put(TABLE, _belongs(plan), "attribute_not_exists(pk)")
+    if on_sale:
+        _flip(_pointing(plan), before, [version, belongs, *along])
+    elif dynamodb.transact([version, belongs, *along]):
+        raise Stale("the version or its price has been taken meanwhile")
 
 
 def retire(slug: str, before: dict) -> None:
@@ -156,6 +173,14 @@ def forget() -> None:
 def _claim(slug: str, key: str, fingerprint: str, at: int, version: int | None, free: str | None = None) -> dict:
     item = {"pk": f"plan#{slug}", "sk": f"key#{key}", "fingerprint": fingerprint, "version": version}
     return dynamodb.put(TABLE, item | {"expires": at + DAY}, free, **({"at": at} if free else {}))
+
+
+def _pointing(plan: Plan) -> dict:
+    return {"pk": "plans", "sk": plan.slug, "version": plan.version, "retired": False}
+
+
+def _belongs(plan: Plan) -> dict:
+    return {"pk": f"price#{plan.price}", "sk": "plan", "slug": plan.slug, "version": plan.version}
 
 
 def _key(plan: Plan) -> dict:

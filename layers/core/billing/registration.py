@@ -41,8 +41,9 @@ def ensure(id: str, at: int) -> Customer:
                 ours = revision.customer
             late = at >= (ours.registering_since or at) + EXPIRY
             begun = digest(id, ours.created_at, ours.registrations)
-            theirs = (gateway.registered(id) if late else None) or gateway.register(id, begun, ours.profile)
-            registered = ours.registered(theirs.id, at)
+            found = gateway.registered(id) if late else []
+            theirs = found[0] if found else gateway.register(id, begun, ours.profile).id
+            registered = ours.registered(theirs, at)
             records.commit(ours, registered)
             return registered.customer
         except Stale:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Container, Iterable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import stripe
@@ -11,6 +12,7 @@ from billing.checkouts import Session
 from billing.customers import TheirCustomer
 from billing.discounts import Discount
 from billing.invoices import Invoice, Upcoming
+from billing.prices import TheirPrice, Tier
 from billing.proration import Line
 from billing.theirs import DASHBOARD, Awaited, Schedule, Theirs
 
@@ -202,9 +204,33 @@ def their_customer(said: stripe.Customer) -> TheirCustomer:
         said.id,
         names=_noted(said.metadata, "customer"),
         change=change_id(said.metadata),
+        names=_noted(said.metadata, "customer"),
         payment_method=id_of(on_file) if on_file else None,
         fingerprint=fingerprint(on_file),
     )
+
+
+def price(said: stripe.Price) -> TheirPrice:
+    """With its tiers, if they have been asked for."""
+    recurring = said.recurring
+    return TheirPrice(
+        id=said.id,
+        active=said.active,
+        currency=said.currency,
+        interval=recurring.interval if recurring else None,
+        interval_count=recurring.interval_count if recurring else 1,
+        usage=recurring.usage_type if recurring else "licensed",
+        unit=said.unit_amount_decimal,
+        tiers=[_tier(each) for each in said.tiers or []],
+        mode=said.tiers_mode,
+        packaged=said.transform_quantity is not None,
+        custom=said.custom_unit_amount is not None,
+        product=id_of(said.product),
+    )
+
+
+def _tier(said: stripe.Price.Tier) -> Tier:
+    return Tier(said.up_to, said.flat_amount_decimal or Decimal(0), said.unit_amount_decimal or Decimal(0))
 
 
 def session(said: stripe.checkout.Session) -> Session:
