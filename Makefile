@@ -11,7 +11,7 @@ export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE # the SAM CLI starts in 1 s compiled, in 3 s not
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test serve logs token demo plans-diff plans-apply plans-move setup lock clean
+.PHONY: help check format test serve logs token demo plans-diff plans-apply plans-move adopt setup lock clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -48,7 +48,11 @@ plans-apply: $(DEV) ## make it so: URL=... TOKEN=...
 	@$(CATALOGUE) apply $(call said,PLANS,--file)
 
 plans-move: $(DEV) ## a cohort to the version in force: URL=... TOKEN=... PLAN=pro FROM=1 [EFFECTIVE=now] [APPLY=1]
-	@$(CATALOGUE) move $(call said,PLAN) $(call said,FROM) $(call said,EFFECTIVE,--effective) $(if $(filter 1,$(call said,APPLY)),--apply)
+	@$(CATALOGUE) move $(call said,PLAN) $(call said,FROM) $(call said,EFFECTIVE,--effective) $(call flag,APPLY,--apply)
+
+adopt: $(DEV) ## link an existing Stripe account: URL=... TOKEN=... [CUSTOMERS=map.csv] [MATCH=email] [PRICES=prices.yaml] [APPLY=1]
+	@$(REACHED) $(VENV)/python -m local.adopt $(call said,CUSTOMERS,--customers) $(call said,MATCH,--match) \
+		$(call said,PRICES,--prices) $(call flag,MIGRATE,--migrate) $(call flag,APPLY,--apply)
 
 setup: $(STACK) ## only what the others do first
 
@@ -60,8 +64,9 @@ lock: $(UV) ## pin and hash anew what pyproject.toml asks for; UPGRADE=1 for new
 
 # What make's command line says, never what the environment happens to hold under such a name; after its option.
 said = $(if $(filter command,$(origin $(1))),$(2) $($(1)))
-CATALOGUE = $(if $(call said,URL),TOLLGATE_URL='$(URL)') $(if $(call said,TOKEN),TOLLGATE_TOKEN='$(TOKEN)') \
-	$(VENV)/python -m local.plans
+flag = $(if $(filter 1,$(call said,$(1))),$(2))
+REACHED = $(if $(call said,URL),TOLLGATE_URL='$(URL)') $(if $(call said,TOKEN),TOLLGATE_TOKEN='$(TOKEN)')
+CATALOGUE = $(REACHED) $(VENV)/python -m local.plans
 
 clean: ## remove all of it
 	rm -rf .venv .local .aws-sam .pytest_cache .ruff_cache .hypothesis

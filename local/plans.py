@@ -204,7 +204,7 @@ def _asked(said: list[str] | None) -> argparse.Namespace:
 
 
 def _run(asked: argparse.Namespace) -> int:
-    wanted = read(_text(asked.file)) if "file" in asked else {}
+    wanted = read(text_of(asked.file)) if "file" in asked else {}
     url, token = (os.environ.get(f"TOLLGATE_{name}", "") for name in ("URL", "TOKEN"))
     if not token and asked.action != "diff":  # the catalogue is public
         raise Wrong("TOLLGATE_TOKEN is missing: a token of scope billing/admin, to move a cohort billing/service too")
@@ -215,7 +215,7 @@ def _run(asked: argparse.Namespace) -> int:
     return (diff if asked.action == "diff" else apply)(tollgate, wanted, say)
 
 
-def _text(file: str) -> str:
+def text_of(file: str) -> str:
     try:
         return Path(file).read_text()
     except (OSError, UnicodeError) as unreadable:

@@ -9,7 +9,7 @@ A Stripe for development and tests: speaks the HTTP form API, version 2026-10-28
 the code that it is there to test.
 
 It leaves out, and refuses where a call asks for it:
-- meters, quotes, `classic` billing, backdated or anchored creation, items as calls of their own,
+- meters, quotes, changes of what is billed `classic`, backdated or anchored creation, items as calls of their own,
   several payments of one invoice, discounts on customers, items and single invoices, coupons for some products or in
   several currencies, itemized proration discounts, tax rates of one's own;
 - schedules that are not made from a subscription, that move a trial, or that start with a cancellation or an update

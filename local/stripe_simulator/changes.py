@@ -40,6 +40,8 @@ class Proposal:
 
 def propose(account: Account, subscription: Record, said: dict[str, Any]) -> Proposal:
     """Work out a change, refusing what cannot be. Reads everything, changes nothing."""
+    if any(name in said for name in ("billing_cycle_anchor", "items", "trial_end")):
+        subscriptions.need_flexible(subscription)
     now, behavior = account.now(subscription), said.get("proration_behavior", "create_prorations")
     trial_end = said.get("trial_end", subscription["trial_end"])
     in_trial = subscription["status"] == "trialing"
@@ -254,6 +256,7 @@ def credits(item: Record, debits: list[Debit], at: int) -> list[Record]:
 
 
 def all_credits(account: Account, subscription: Record, at: int) -> list[Record]:
+    subscriptions.need_flexible(subscription)
     held = account.books[subscription["id"]].debits
     return [line for one in subscriptions.items(subscription) for line in credits(one, held.get(one["id"], []), at)]
 

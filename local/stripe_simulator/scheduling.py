@@ -41,6 +41,7 @@ UPDATE: dict[str, Shape] = {
 def create(account: Account, params: dict[str, Any]) -> Record:
     """Its one phase is the subscription as it is, until the end of the period."""
     subscription = account.get("subscription", need(params, "from_subscription"), "from_subscription", 400)
+    subscriptions.need_flexible(subscription)
     if subscription["schedule"]:
         raise invalid(
             f"You cannot migrate a subscription that is already attached to a schedule: `{subscription['schedule']}`.",

@@ -39,8 +39,9 @@ SETTINGS: dict[str, Shape] = {
     },
     "trial_settings": {"end_behavior": {"missing_payment_method": WAYS_OUT}},
 }
+FLEXIBLE: dict[str, Shape] = {"proration_discounts": choice("included")}
 CREATE: dict[str, Shape] = SETTINGS | {
-    "billing_mode": {"type": choice("flexible"), "flexible": {"proration_discounts": choice("included")}},
+    "billing_mode": {"type": choice("classic", "flexible"), "flexible": FLEXIBLE},
     "cancel_at": whole,
     "currency": text,
     "customer": text,
@@ -153,6 +154,8 @@ def _configure(account: Account, subscription: Record, customer: Record, params:
     for name in ("collection_method", "days_until_due", "description"):
         if name in params:
             subscription[name] = params[name] or None
+    if params.get("billing_mode", {}).get("type") == "classic":
+        subscription["billing_mode"] = {"flexible": None, "type": "classic", "updated_at": None}
     for name in ("automatic_tax", "billing_mode", "payment_settings", "trial_settings", "cancellation_details"):
         subscription[name].update(params.get(name, {}))
     if "metadata" in params:
@@ -273,6 +276,26 @@ def change(account: Account, subscription: Record, params: dict[str, Any]) -> Re
     elif automatic and subscription["status"] == "active":
         with account.changing(subscription):
             subscription["status"] = "past_due"
+    return subscription
+
+
+@route(
+    "POST",
+    "/v1/subscriptions/{subscription}/migrate",
+    "subscription",
+    {"billing_mode": {"type": choice("flexible"), "flexible": FLEXIBLE}},
+)
+def migrate(account: Account, id: str, params: dict[str, Any]) -> Record:
+    """For good. Stripe has no word on one that is flexible already, or has ended; here both are refused."""
+    subscription = account.get("subscription", id)
+    need(need(params, "billing_mode"), "type")
+    if subscription["billing_mode"]["type"] == "flexible":
+        raise invalid("This subscription is already in flexible billing mode.", "billing_mode")
+    _refuse_by_status(subscription, params)
+    with account.changing(subscription):
+        flexible = {"proration_discounts": "included"}
+        now = account.now(subscription)
+        subscription["billing_mode"] = {"flexible": flexible, "type": "flexible", "updated_at": now}
     return subscription
 
 

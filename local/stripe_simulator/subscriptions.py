@@ -173,6 +173,11 @@ def record(id: str, customer: Record, now: int, items: list[Record], **fields: A
     }
 
 
+def need_flexible(subscription: Record) -> None:
+    if subscription["billing_mode"]["type"] != "flexible":
+        raise invalid("The simulator changes nothing that is billed `classic`: migrate the subscription first.")
+
+
 def items(subscription: Record) -> list[Record]:
     return subscription["items"]["data"]
 

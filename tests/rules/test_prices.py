@@ -24,11 +24,11 @@ def tiered(*tiers, **fields):
 
 def as_documented(tiers, seats):
     """Stripe's docs, Pricing models: each unit by the tier it falls in, and the flat amount of each tier reached."""
-    total, below = 0, 0
-    for place, (up_to, flat, unit) in enumerate(tiers):
-        inside = [seat for seat in range(1, seats + 1) if seat > below and (up_to is None or seat <= up_to)]
-        total += (flat if inside or place == 0 else 0) + unit * len(inside)
-        below = up_to
+    total, first = 0, 1
+    for up_to, flat, unit in tiers:
+        inside = range(first, seats + 1 if up_to is None else min(seats, up_to) + 1)
+        total += (flat if inside or first == 1 else 0) + unit * len(inside)
+        first = (up_to or seats) + 1
     return total
 
 

@@ -29,12 +29,11 @@ def link(request: Request, stripe_id: str) -> Customer:
             if before.pending:
                 before = changes.caught_up(request)
             revision = _linked(before, stripe_id, request.at)
-            given_up = gateway.registered(before.id) if before.registering_since else None
+            if before.registering_since:
+                _tell(stripe_id, gateway.registered(before.id))
             records.commit(before, revision)
         except Stale:
             continue
-        if given_up is not None:
-            _tell(stripe_id, given_up)
         if before.stripe_id == stripe_id:
             break
     else:
