@@ -50,9 +50,8 @@ plans-apply: $(DEV) ## make it so: URL=... TOKEN=...
 plans-move: $(DEV) ## a cohort to the version in force: URL=... TOKEN=... PLAN=pro FROM=1 [EFFECTIVE=now] [APPLY=1]
 	@$(CATALOGUE) move $(call said,PLAN) $(call said,FROM) $(call said,EFFECTIVE,--effective) $(call flag,APPLY,--apply)
 
-adopt: $(DEV) ## link an existing Stripe account: URL=... TOKEN=... [CUSTOMERS=map.csv] [MATCH=email] [PRICES=prices.yaml] [APPLY=1]
-	@$(REACHED) $(VENV)/python -m local.adopt $(call said,CUSTOMERS,--customers) $(call said,MATCH,--match) \
-		$(call said,PRICES,--prices) $(call flag,MIGRATE,--migrate) $(call flag,APPLY,--apply)
+adopt: $(DEV) ## link an existing Stripe account: URL=... TOKEN=... [CUSTOMERS=map.csv] [PRICES=prices.yaml] [APPLY=1]
+	@$(ADOPTION)
 
 setup: $(STACK) ## only what the others do first
 
@@ -67,6 +66,8 @@ said = $(if $(filter command,$(origin $(1))),$(2) $($(1)))
 flag = $(if $(filter 1,$(call said,$(1))),$(2))
 REACHED = $(if $(call said,URL),TOLLGATE_URL='$(URL)') $(if $(call said,TOKEN),TOLLGATE_TOKEN='$(TOKEN)')
 CATALOGUE = $(REACHED) $(VENV)/python -m local.plans
+ADOPTION = $(REACHED) $(VENV)/python -m local.adopt $(call said,CUSTOMERS,--customers) $(call said,MATCH,--match) \
+	$(call said,PRICES,--prices) $(call flag,MIGRATE,--migrate) $(call flag,APPLY,--apply)
 
 clean: ## remove all of it
 	rm -rf .venv .local .aws-sam .pytest_cache .ruff_cache .hypothesis

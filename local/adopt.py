@@ -293,7 +293,7 @@ def _linked(
         if each.classic:
             try:
                 account.migrate(each.id)
-            except errors.Rejected:
+            except (errors.Rejected, errors.NotFound):
                 return Fate(LEFT, [f"migration_refused {each.id} ({each.status})"])
     try:
         tollgate.ask("PUT", path, {"stripe_customer": customer.id})
@@ -343,7 +343,7 @@ def _sum(fates: list[Fate], apply: bool) -> str:
 def main(said: list[str] | None = None) -> int:
     try:
         return _run(_asked(said))
-    except (Wrong, Refused) as wrong:
+    except (Wrong, Refused, errors.BillingError) as wrong:
         print(wrong, file=sys.stderr)
         return 1
 

@@ -85,6 +85,8 @@ def read(text: str) -> Catalogue:
             wanted[slug] = None
             if entry["retire"] is not True or len(entry) > 1:
                 wrong.append(f"{slug}.retire: is true, and stands alone")
+        elif isinstance(entry, dict) and (adopted := entry.keys() & {"stripe_price", "on_sale"}):
+            wrong += [f"{slug}.{name}: is said when an account is adopted, not here" for name in sorted(adopted)]
         else:
             try:
                 wanted[slug] = Offer.model_validate(entry)

@@ -128,10 +128,15 @@ def test_every_route_of_the_template_is_told_and_no_other(routes):
     assert OPERATIONS.keys() == {(method, path) for method, _, path, _ in routes}
 
 
+def is_twin(method, path):
+    """Of a route that a customer has: what is an operator's alone has none."""
+    return path.startswith("/customers/{id}/") and (method, path.removeprefix("/customers/{id}")) in OPERATIONS
+
+
 def test_an_operation_is_named_after_its_function_and_once(routes):
     named = {(method, path): file for method, _, path, file in routes}
     for (method, path), operation in OPERATIONS.items():
-        twin = "_of" if path.startswith("/customers/") else ""
+        twin = "_of" if is_twin(method, path) else ""
         assert operation["operationId"] == named[method, path] + twin
     assert len({operation["operationId"] for operation in OPERATIONS.values()}) == len(OPERATIONS)
 
@@ -151,7 +156,10 @@ def test_what_needs_which_token_is_as_in_the_template(template):
 
 
 def test_a_twin_is_the_same_but_for_its_customer():
-    twins = {route: each for route, each in OPERATIONS.items() if route[1].startswith("/customers/{id}/")}
+    of_a_customer = {route: each for route, each in OPERATIONS.items() if route[1].startswith("/customers/{id}/")}
+    twins = {route: each for route, each in of_a_customer.items() if is_twin(*route)}
+    alone = [each["security"] for route, each in of_a_customer.items() if route not in twins]
+    assert alone == [[{"token": ["billing/admin"]}]] * len(alone)
     for (method, path), twin in twins.items():
         own = OPERATIONS[method, path.removeprefix("/customers/{id}")]
         assert twin == own | {"operationId": twin["operationId"], "security": twin["security"]}
@@ -174,6 +182,7 @@ def test_what_is_read_knows_what_you_have_and_what_is_written_takes_a_key():
         headers = {each["name"] for each in parameters(path, operation) if each["in"] == "header"}
         assert ("If-None-Match" in headers) == ("304" in operation["responses"]) == (method == "GET")
         keyless = {"quote_change", "record_usage", "receive_webhook", "retire_plan", "create_portal", "replay_webhook"}
+        keyless |= {"link_customer"}  # there is one way to be linked
         writes = method != "GET" and operation["operationId"].removesuffix("_of") not in keyless
         assert ("Idempotency-Key" in headers) == writes
 
@@ -412,6 +421,16 @@ def test_a_customers_life_is_answered_as_it_is_told(told, stripe, clock):
     told("POST", "/reconcile", {"dry_run": False}, key="r")
     assert told("GET", f"/reconcile/{run}").json["drift"]
     told("GET", "/reconcile/none")
+    (price,) = [each["id"] for each in stripe.prices.values() if each["product"] == "tollgate_team"]
+    told("GET", f"/stripe-prices/{price}/plan")
+    told("PUT", "/plans/other", team | {"stripe_price": price})
+    told("PUT", "/plans/other", team | {"stripe_price": "price_none", "on_sale": False})
+    admin = {"claims": {"scope": "billing/admin"}}
+    told("GET", "/customers/ada/stripe-customer", **admin)
+    told("GET", "/customers/max/stripe-customer", **admin)
+    _, old = stripe.handle("POST", "/v1/customers", {"name": "Max"})
+    for customer in (old["id"], "cus_none", *stripe.customers):
+        told("PUT", "/customers/max/stripe-customer", {"stripe_customer": customer}, **admin)
     told("POST", "/subscription/cancel", {"immediately": True, "unused_time": "refund"})
     told("DELETE", "/plans/pro")
     told("POST", "/webhooks/stripe", {})
@@ -419,6 +438,6 @@ def test_a_customers_life_is_answered_as_it_is_told(told, stripe, clock):
     stripe.fault("unreachable", times=4)
     told("GET", "/invoices")
     done = {name for name, status in told.seen if status == 200}
-    wanted = {each["operationId"] for (_, path), each in OPERATIONS.items() if not path.startswith("/customers/")}
+    wanted = {each["operationId"] for route, each in OPERATIONS.items() if not is_twin(*route)}
     assert done == wanted - {"receive_webhook"}  # its events are signed: tests/functions/test_receive_webhook.py
     assert {status for _, status in told.seen} == {200, 304, 400, 402, 403, 404, 409, 422, 503}

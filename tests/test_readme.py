@@ -12,7 +12,8 @@ README = Path("README.md").read_text()
 def test_every_route_and_its_function_are_listed(routes):
     table = README[README.index("## Routes") : README.index("### Errors")]
     for method, _, path, function in routes:
-        if not path.startswith("/customers/"):
+        own = path.removeprefix("/customers/{id}")
+        if own == path or (method, own) not in {(verb, each) for verb, _, each, _ in routes}:
             (line,) = [line for line in table.splitlines() if f"`{function}`" in line]
             assert method in line and path.split("/{")[0] in line
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from billing import customer_table, dynamodb, gateway
-from local.adopt import Wishes, adopt, listed, matched, read
+from local.adopt import listed, matched, read
 from local.stripe_account import reached
 from local.tollgate import Answer, Refused, Tollgate, Wrong
 from tests.adoption.conftest import CARRIED, LEFT
@@ -113,7 +113,8 @@ def test_what_is_left_is_as_it_was(run, old, stripe):
 def test_a_second_run_changes_nothing_and_asks_once_about_each(run, old, stripe, told, asked):
     run()
     before = records(), at_stripe(stripe)
-    stripe.calls.clear(), asked.clear()
+    stripe.calls.clear()
+    asked.clear()
 
     assert run() == 1
     assert (records(), at_stripe(stripe)) == before
@@ -371,8 +372,3 @@ def test_the_command_says_what_it_found_and_by_its_code_whether_all_is_placed(ur
     assert (placed.returncode, placed.stderr) == (0, "")
     assert command(TOLLGATE_TOKEN="").returncode == 1 and command("--match", "email").returncode == 1
     assert "STRIPE_API_KEY" in command(STRIPE_API_KEY="").stderr
-
-
-def test_it_is_a_dry_run_unless_make_says_so(old, run, stripe):
-    assert Wishes(matched("email"), set(), {}).apply is False
-    assert adopt.__doc__

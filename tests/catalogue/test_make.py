@@ -44,3 +44,22 @@ def test_the_environment_moves_nobody_and_sends_nothing_elsewhere(recipe):
     }
 
     assert recipe("plans-move", **chance) == [".venv/bin/python", "-m", "local.plans", "move"]
+
+
+def test_an_account_is_adopted_only_as_the_command_line_says(recipe):
+    tool = [".venv/bin/python", "-m", "local.adopt"]
+    said = ["URL=https://example.com", "TOKEN=t", "CUSTOMERS=map.csv", "PRICES=p.yaml", "MIGRATE=1", "APPLY=1"]
+    reached = ["TOLLGATE_URL='https://example.com'", "TOLLGATE_TOKEN='t'"]
+
+    files = ["--customers", "map.csv", "--prices", "p.yaml"]
+    assert recipe("adopt", *said) == [*reached, *tool, *files, "--migrate", "--apply"]
+    assert recipe("adopt", "MATCH=metadata:tenant_id") == [*tool, "--match", "metadata:tenant_id"]
+    chance = {
+        "CUSTOMERS": "x",
+        "MATCH": "email",
+        "PRICES": "x",
+        "MIGRATE": "1",
+        "APPLY": "1",
+        "URL": "https://x.example",
+    }
+    assert recipe("adopt", **chance) == recipe("adopt", "APPLY=0", "MIGRATE=no") == tool

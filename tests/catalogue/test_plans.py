@@ -169,6 +169,7 @@ def test_a_run_ends_at_the_first_plan_that_is_not_taken(send, api, told):
         (f"team: {TEAM[:-1]}, colour: red}}", ["team.colour: Extra inputs"]),
         (f"team: {TEAM.replace('2000', '19.99')}", ["team.base_price_cents: Input should be a valid integer"]),
         (f"team: {TEAM.replace('2000', '-1')}", ["team.base_price_cents"]),
+        (f"team: {TEAM[:-1]}, stripe_price: price_1, on_sale: false}}", ["team.on_sale: ", "team.stripe_price: "]),
         (f"team: {TEAM.replace('usd', 'kwd').replace('2000', '12345')}", ["team.base_price_cents: "]),
         (f"team: {TEAM.replace('2000', '0100')}", ["0100 is no plain number", "line 1"]),
         (f"team: {TEAM.replace('2000', '1:40')}", ["1:40 is no plain number"]),

@@ -294,3 +294,18 @@ def test_a_preview_of_a_subscription_that_is_not_there_yet(world):
     details = {"items": [{"price": world.price(1000), "quantity": 4}]}
     preview = world.v1.invoices.create_preview({"customer": world.customer(), "subscription_details": details})
     assert (preview.total, preview.amount_due) == (4000, 4000)
+
+
+def test_a_classic_subscription_becomes_flexible_for_good(world):
+    price = world.price(1000)
+    made = world.subscribe(world.customer(), price, billing_mode={"type": "classic"})
+    assert (made.billing_mode.type, made.billing_mode.flexible) == ("classic", None)
+    with pytest.raises(stripe.InvalidRequestError, match="classic"):
+        world.v1.subscriptions.update(made.id, {"items": [{"id": made.items.data[0].id, "quantity": 2}]})
+
+    migrated = world.v1.subscriptions.migrate(made.id, {"billing_mode": {"type": "flexible"}})
+    assert (migrated.billing_mode.type, migrated.billing_mode.updated_at) == ("flexible", int(world.now[0]))
+    assert world.told("customer.subscription.updated")
+    world.v1.subscriptions.update(made.id, {"items": [{"id": made.items.data[0].id, "quantity": 2}]})
+    with pytest.raises(stripe.InvalidRequestError):
+        world.v1.subscriptions.migrate(made.id, {"billing_mode": {"type": "flexible"}})
