@@ -25,7 +25,7 @@ MAY = {
     "list_subscribers": SECRET | {"Plans": {GET}, "Subscriptions": {GET}},
     "find_plan": {"Plans": {GET}},
     "get_stripe_customer": {"Subscriptions": {GET}},
-    "link_customer": CHANGE | {"Subscriptions": {GET, PUT, QUERY, UPDATE}},
+    "link_customer": CHANGE,
     "update_customer": CHANGE,
     "subscribe": CHANGE,
     "get_subscription": {"Plans": {GET}, "Subscriptions": {GET}},

@@ -72,12 +72,11 @@ def _carried(ours: Customer, had: Iterable[Theirs]) -> list[Theirs]:
 
 
 def _unknown(id: str, stripe_id: str) -> list[Invoice]:
-    """Its open invoices and its newest, but drafts, as far as our record has another word of them, or none."""
+    """Its newest invoices and its open ones, but drafts, as far as our record has another word of them, or none."""
     newest = gateway.invoices(stripe_id, MOST_INVOICES)[:MOST_INVOICES]
-    theirs = [*newest, *gateway.open_invoices(stripe_id, MOST_INVOICES)]
-    kept = {each.id: each for each in customer_table.invoices(id, 5 * MOST_INVOICES)}
-    told = {each.id: each for each in theirs if each.status != "draft"}
-    return [each for each in told.values() if kept.get(each.id) != each]
+    told = {each.id: each for each in [*newest, *gateway.open_invoices(stripe_id, MOST_INVOICES)]}
+    finalized = (each for each in told.values() if each.status != "draft")
+    return [each for each in finalized if customer_table.invoice(id, each.place) != each]
 
 
 def _owner(stripe_id: str) -> str | None:

@@ -44,9 +44,8 @@ class TheirCustomer:
 
     id: str  # cus_...
     deleted: bool = False
-    names: str | None = None  # the customer of ours that it was made for
-    change: str | None = None  # mark of the last change of ours to its profile
     names: str | None = None  # the customer of ours that its metadata names
+    change: str | None = None  # mark of the last change of ours to its profile
     payment_method: str | None = None  # the one on file
     fingerprint: str | None = None  # of its card
 

@@ -202,7 +202,6 @@ def their_customer(said: stripe.Customer) -> TheirCustomer:
     on_file = said.invoice_settings.default_payment_method if said.invoice_settings else None
     return TheirCustomer(
         said.id,
-        names=_noted(said.metadata, "customer"),
         change=change_id(said.metadata),
         names=_noted(said.metadata, "customer"),
         payment_method=id_of(on_file) if on_file else None,
