@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from billing import changes, customer_table, gateway, records
-from billing.api import Request, logger
+from billing.api import Request, alarmed
 from billing.customers import Customer, Revision, TheirCustomer
 from billing.errors import NoSuchStripeCustomer, NotFound, Stale, StripeCustomerTaken
 from billing.invoices import Invoice
@@ -91,4 +91,4 @@ def _tell(stripe_id: str, found: list[str]) -> None:
     Someone who died while making a Stripe customer for this one may have made it. Nothing has been bought with it, and
     nothing will be: the operator may delete it. The newest may not be found yet.
     """
-    logger.error("registration_given_up", stripe_customer=stripe_id, others=[id for id in found if id != stripe_id])
+    alarmed("registration_given_up", stripe_customer=stripe_id, others=[id for id in found if id != stripe_id])
