@@ -208,6 +208,24 @@ def test_what_is_changing_just_now_is_judged_another_time(reconciled, settled, s
     assert record().subscription.theirs.quantity == 5
 
 
+def test_what_a_repair_leads_to_is_no_news_that_puts_off_the_rest(api, hear, reconciled, settled, stripe, clock):
+    """A change is never paid: what it had put aside is put back at Stripe, and its void invoice is told of all the same."""
+    api("PUT", "/subscription/seats", {"quantity": 3, "effective": "period_end"})
+    pays_with(stripe, settled["id"], "pm_card_chargeCustomerFail")
+    api("PUT", "/subscription/seats", {"quantity": 8})
+    hear()
+    clock.pass_by(hours=24)
+    stripe.tick()
+    clock.pass_by(minutes=5)
+    (void,) = [id for id, each in stripe.invoices.items() if each["status"] == "void"]
+
+    report = reconciled()
+    assert drift(report) == {settled["id"]: (["other"], True, None), void: (["invoice"], True, None)}
+    assert report["under_way"] == 0
+    clock.pass_by(minutes=5)
+    assert drift(reconciled()) == {}
+
+
 def test_what_is_seen_at_stripe_is_not_asked_for_by_its_name(reconciled, settled, stripe):
     stripe.calls.clear()
     reconciled()

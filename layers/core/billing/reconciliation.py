@@ -93,13 +93,18 @@ def _through(page: Page) -> Iterator[Run]:
 
 def _finished(run: Run, at: int) -> Run:
     """What was found is counted from the record: whoever died has left a page that was begun twice."""
+    found = _findings(run)
+    counts = {"found": len(found), "repaired": sum(drift.repaired for drift in found)}
+    counted("ReconcileRan", run=run.id, compared=run.compared, under_way=run.under_way, **counts)
+    return replace(run, finished_at=at, **counts)
+
+
+def _findings(run: Run) -> list[Drift]:
     found, after = run_table.findings(run.id, PAGE)
     while after:
         more, after = run_table.findings(run.id, PAGE, after)
         found += more
-    counts = {"found": len(found), "repaired": sum(drift.repaired for drift in found)}
-    counted("ReconcileRan", run=run.id, compared=run.compared, under_way=run.under_way, **counts)
-    return replace(run, finished_at=at, **counts)
+    return found
 
 
 def _subscription(page: Page, theirs: Theirs) -> str:
@@ -242,7 +247,7 @@ def _judged(
         told[:] = [replace(tell(before, revision), repaired=True)] if revision.moved else []
         return [run_table.finding(run, drift, at) for drift in told]
 
-    if stripe_id in page.warm:
+    if stripe_id in page.warm and not _stirred(run, customer):
         return "under_way"
     ours = customer_table.find(customer, at)
     try:
@@ -265,6 +270,11 @@ def _judged(
     _log(run, told[0])
     _follow_up(page, after)
     return "repaired"
+
+
+def _stirred(run: Run, customer: str) -> bool:
+    """Whether the news of a customer may be the run's own: what a repair has led to is no reason to put off the rest."""
+    return any(drift.customer == customer and drift.repaired for drift in _findings(run))
 
 
 def _follow_up(page: Page, ours: Customer) -> None:
