@@ -156,6 +156,15 @@ class Account:
         else:
             self._at = at
 
+    # All of it
+
+    def kept(self) -> Record:
+        return {name: getattr(self, name) for name in ("tables", "books", "cards", "_owned", "_agendas")}
+
+    def become(self, kept: Record) -> None:
+        for name, value in kept.items():
+            setattr(self, name, value)
+
     # What is told
 
     def emit(self, type: str, record: Record, previous: Record | None = None, snapshot: Record | None = None) -> None:

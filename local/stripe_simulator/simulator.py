@@ -1,5 +1,6 @@
 """A Stripe of our own, as a plain object: a call goes in, an answer comes out, and events go to their endpoints."""
 
+import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -85,18 +86,18 @@ class Table(Mapping[str, Record]):
     """All records of a kind, each as Stripe would answer it without `expand`."""
 
     def __init__(self, account: Account, kind: str, lock: RLock) -> None:
-        self._records, self._lock = account.tables[kind], lock
+        self._account, self._kind, self._lock = account, kind, lock
 
     def __getitem__(self, id: str) -> Record:
         with self._lock:
-            return shown(self._records[id])
+            return shown(self._account.tables[self._kind][id])
 
     def __iter__(self) -> Iterator[str]:
         with self._lock:
-            return iter(list(self._records))
+            return iter(list(self._account.tables[self._kind]))
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._account.tables[self._kind])
 
 
 class Simulator:
@@ -121,7 +122,7 @@ class Simulator:
         self.calls: list[Call] = []
         self.faults = Faults()
         self._lock = RLock()
-        self._keys = Keys()
+        self._keys: Keys = Keys()
         self._courier = Courier(webhook_delays, webhook_timeout, webhook_workers)
         self._account = Account(now, settings or Settings(), self._tell)
         self._account.looks |= {
@@ -279,6 +280,17 @@ class Simulator:
                 raise missing("event", event)
             for endpoint in self._takers(found):
                 self._courier.resend(found, endpoint)
+
+    def saved(self) -> bytes:
+        """Every record as it is now, with the keys that have been used and what is to happen by itself."""
+        with self._lock:
+            return pickle.dumps((self._account.kept(), self._keys))
+
+    def put_back(self, saved: bytes) -> None:
+        """All is as it was then. What is under way to an endpoint is not called back."""
+        with self._lock:
+            kept, self._keys = pickle.loads(saved)
+            self._account.become(kept)
 
     def wait_idle(self, timeout: float = 10.0) -> bool:
         """True once every delivery is done, acknowledged or given up."""
