@@ -209,7 +209,7 @@ def test_what_is_changing_just_now_is_judged_another_time(reconciled, settled, s
 
 
 def test_what_a_repair_leads_to_is_no_news_that_puts_off_the_rest(api, hear, reconciled, settled, stripe, clock):
-    """A change is never paid: what it had put aside is put back at Stripe, and its void invoice is told of all the same."""
+    """A change is never paid: what it had put aside is put back at Stripe, and its void invoice is told of, too."""
     api("PUT", "/subscription/seats", {"quantity": 3, "effective": "period_end"})
     pays_with(stripe, settled["id"], "pm_card_chargeCustomerFail")
     api("PUT", "/subscription/seats", {"quantity": 8})

@@ -273,7 +273,7 @@ def _judged(
 
 
 def _stirred(run: Run, customer: str) -> bool:
-    """Whether the news of a customer may be the run's own: what a repair has led to is no reason to put off the rest."""
+    """Whether the news of a customer may be the run's own: what a repair has led to does not put off the rest."""
     return any(drift.customer == customer and drift.repaired for drift in _findings(run))
 
 
