@@ -15,7 +15,7 @@ from billing.customers import Revision
 from billing.holds import Step
 from billing.runs import Run
 from billing.webhooks import envelope
-from tests.functions.at_stripe import Death, ask
+from tests.functions.at_stripe import Death, ask, pays_with
 
 
 def record(customer="ada"):
@@ -71,6 +71,24 @@ def test_a_second_sweep_finds_nothing(swept, stripe, subscribed, counts):
 
     assert swept() == [] and record().version == version
     assert "EventsMissed" not in counts()
+
+
+def test_an_invoice_that_will_not_be_tried_again_is_known_to_be_given_up(swept, hear, stripe, subscribed, clock):
+    """The subscription is cancelled: of its open invoice Stripe tells in an `invoice.updated`, and in nothing else."""
+    pays_with(stripe, subscribed["id"], "pm_card_chargeCustomerFail")
+    clock.pass_by(days=31)
+    stripe.tick()
+    clock.pass_by(hours=2)
+    stripe.tick()
+    hear()
+    (due,) = [each for each in customer_table.invoices("ada", 9) if each.status == "open"]
+    assert due.next_attempt_at is not None
+    ask(stripe, "DELETE", f"/v1/subscriptions/{subscribed['id']}")
+    hear()
+    swept()
+
+    assert stripe.invoices[due.id]["next_payment_attempt"] is None
+    assert customer_table.invoice("ada", due.place).next_attempt_at is None
 
 
 def test_what_came_is_not_enqueued_again(swept, hear, stripe, subscribed, counts):
