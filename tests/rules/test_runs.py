@@ -1,12 +1,13 @@
 """What a run finds to differ is told with the class of the field that differs."""
 
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.discounts import Discount
+from billing.holds import digest
 from billing.invoices import Invoice
 from billing.runs import CLASSES, OF_INVOICE, SHOWN, invoice_drift, subscription_drift
 from billing.theirs import Awaited, Schedule, Theirs
@@ -34,6 +35,12 @@ CLASS_OF = {
 SUBSCRIPTIONS = st.builds(Theirs, **VALUES)
 
 
+def told_as(theirs, name):
+    """No card is told, only that it is another."""
+    value = asdict(theirs)[name]
+    return digest(value)[:8] if name == "fingerprint" and value else value
+
+
 @given(SUBSCRIPTIONS, st.data())
 @pytest.mark.parametrize("name", VALUES)
 def test_one_field_that_differs_has_its_class_or_is_other(name, before, data):
@@ -42,8 +49,8 @@ def test_one_field_that_differs_has_its_class_or_is_other(name, before, data):
 
     assert told.classes == [CLASS_OF.get(name, "other")]
     assert (told.object, told.customer, told.repaired) == (after.id, "ada", False)
-    if name in CLASS_OF:
-        assert (told.before[name], told.after[name]) == (getattr(before, name), getattr(after, name))
+    wanted = [getattr(each, name) if name in CLASS_OF else told_as(each, name) for each in (before, after)]
+    assert [told.before[name], told.after[name]] == wanted
 
 
 @given(SUBSCRIPTIONS, SUBSCRIPTIONS)
@@ -53,7 +60,8 @@ def test_whatever_differs_is_told_and_nothing_that_does_not(before, after):
 
     of_table = {CLASS_OF[name] for name in differ & CLASS_OF.keys()}
     assert set(told.classes) == (of_table or {"other"}) and len(told.classes) == len(set(told.classes))
-    assert {name for name in SHOWN if told.before[name] != told.after[name]} == differ & CLASS_OF.keys()
+    assert {name for name in told.before if told.before[name] != told.after[name]} == differ
+    assert told.before.keys() == told.after.keys() == differ | set(SHOWN)
 
 
 def test_the_table_of_classes_names_fields_that_there_are_each_once():

@@ -45,6 +45,11 @@ class Page:
             found += more
         return {event.customer for event in found}
 
+    @cached_property
+    def stirred(self) -> set[str]:
+        """Customers of ours that this run has repaired: what that leads to is news, too, and puts off none of the rest."""
+        return {drift.customer for drift in _findings(self.run) if drift.repaired}
+
 
 def work(run: Run, at: int) -> Run:
     """
@@ -247,7 +252,7 @@ def _judged(
         told[:] = [replace(tell(before, revision), repaired=True)] if revision.moved else []
         return [run_table.finding(run, drift, at) for drift in told]
 
-    if stripe_id in page.warm and not _stirred(run, customer):
+    if stripe_id in page.warm and customer not in page.stirred:
         return "under_way"
     ours = customer_table.find(customer, at)
     try:
@@ -267,14 +272,10 @@ def _judged(
         return _found(page, replace(tell(ours, None), classes=["other"], why_not=type(failure).__name__))
     if not told:
         return "same"
+    page.stirred.add(customer)
     _log(run, told[0])
     _follow_up(page, after)
     return "repaired"
-
-
-def _stirred(run: Run, customer: str) -> bool:
-    """Whether the news of a customer may be the run's own: what a repair has led to does not put off the rest."""
-    return any(drift.customer == customer and drift.repaired for drift in _findings(run))
 
 
 def _follow_up(page: Page, ours: Customer) -> None:

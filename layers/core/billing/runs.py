@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from billing.errors import Malformed
+from billing.holds import digest
 from billing.invoices import Invoice
 from billing.periods import rfc3339
 from billing.theirs import Theirs
@@ -80,13 +81,20 @@ class Drift:
 
 
 def subscription_drift(customer: str, before: Theirs | None, after: Theirs | None) -> Drift:
-    """No personal data: the fields of the classes, and no others, are told."""
-    said = [{name: getattr(each, name) for name in SHOWN} if each else {} for each in (before, after)]
-    moved = [name for name, names in CLASSES.items() if before and after and _differ(before, after, names)]
-    classes = moved or ["missing_here" if not before else "missing_there" if not after else "other"]
+    """What the classes go by, and whatever else differs. Stripe's ids and numbers: no personal data is in them."""
+    both = before is not None and after is not None
+    differ = [each.name for each in fields(Theirs) if each.compare and both and _differ(before, after, (each.name,))]
+    said = [{name: _told(each, name) for name in [*SHOWN, *differ]} if each else {} for each in (before, after)]
+    classes = [name for name, names in CLASSES.items() if set(names) & set(differ)]
+    classes = classes or ["missing_here" if not before else "missing_there" if not after else "other"]
     known = after or before
     assert known is not None
     return Drift(known.id, customer, classes, before=said[0], after=said[1])
+
+
+def _told(theirs: Theirs, name: str) -> Any:
+    value = asdict(theirs)[name]
+    return digest(value)[:8] if name == "fingerprint" and value else value  # whether it is another card, not which
 
 
 def customer_drift(stripe_id: str, customer: str, missing: str) -> Drift:
