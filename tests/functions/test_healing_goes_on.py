@@ -1,0 +1,133 @@
+"""One rotten thing keeps neither a sweep nor a reconciliation from the others; and two at once are as good as one."""
+
+import json
+import logging
+
+import pytest
+
+import reconcile
+import sweep
+from billing import customer_table, dynamodb, run_table
+from billing.holds import digest
+from billing.runs import Run
+from tests.functions.at_stripe import Death, ask
+
+ORDER = {"plan_slug": "team", "quantity": 5, "payment_method": "pm_card_visa"}
+
+
+def seats(stripe, subscription, quantity):
+    item = stripe.subscriptions[subscription]["items"]["data"][0]["id"]
+    ask(stripe, "POST", f"/v1/subscriptions/{subscription}", items={"0": {"id": item, "quantity": str(quantity)}})
+
+
+def quantity(customer):
+    return customer_table.find(customer, 0).subscription.theirs.quantity
+
+
+def spoil(customer, **fields):
+    """Its record is as no version of ours has written it."""
+    item = dynamodb.get("Subscriptions", pk=f"customer#{customer}", sk="customer")
+    dynamodb.transact([dynamodb.put("Subscriptions", item | fields)])
+
+
+@pytest.fixture
+def two(api, plans, hear, stripe, clock):
+    """Ada and Bob, of whose nine seats at Stripe we were never told."""
+    ids = {name: api("POST", "/subscription", ORDER, customer=name).json["id"] for name in ("ada", "bob")}
+    hear()
+    for id in ids.values():
+        seats(stripe, id, 9)
+    clock.pass_by(minutes=5)
+    return ids
+
+
+def drift(report):
+    return {each["object"]: (each["repaired"], each["why_not"]) for each in report["drift"]}
+
+
+@pytest.mark.parametrize("whose", ["ada", "nobody of ours"])
+def test_a_subscription_at_stripe_that_cannot_be_read_does_not_end_the_run(two, stripe, reconciled, whose):
+    tables = stripe._account.tables
+    if whose == "ada":
+        id = two["ada"]
+    else:
+        price = {"price": tables["subscription"][two["ada"]]["items"]["data"][0]["price"]["id"]}
+        stranger = ask(stripe, "POST", "/v1/customers")["id"]
+        bought = {"customer": stranger, "items": {"0": price}, "payment_behavior": "default_incomplete"}
+        id = ask(stripe, "POST", "/v1/subscriptions", **bought)["id"]
+    del tables["subscription"][id]["items"]["data"][0]["quantity"]  # as of a metered price
+
+    found = drift(reconciled())
+    assert found[two["bob"]] == (True, None) and quantity("bob") == 9
+    assert found.get(id) == ((False, "AttributeError") if whose == "ada" else None)
+
+
+def test_a_record_of_ours_that_cannot_be_read_does_not_end_the_run(two, stripe, reconciled):
+    spoil("ada", of_a_later_version=1)
+
+    found = drift(reconciled())
+    assert found[two["bob"]] == (True, None) and quantity("bob") == 9
+    assert {outcome for id, outcome in found.items() if id != two["bob"]} == {(False, "unreadable")}
+
+
+def test_a_record_that_cannot_be_read_does_not_keep_the_sweep_from_the_holds_of_others(
+    api, plans, stripe, swept, clock, moments, caplog
+):
+    for customer in ("ada", "bob"):
+        api("POST", "/subscription", ORDER, customer=customer)
+        posts = []
+
+        def dies(now, posts=posts):
+            if now == "after post":
+                posts.append(now)
+                if len(posts) == 2:  # the first asks what it would cost
+                    raise Death
+
+        moments.append(dies)
+        with pytest.raises(Death):
+            api("PUT", "/subscription/seats", {"quantity": 8}, customer=customer)
+        moments.remove(dies)
+    spoil("ada", of_a_later_version=1)
+    clock.pass_by(minutes=2)
+
+    swept()
+    assert quantity("bob") == 8 and customer_table.find("bob", 0).pending is None
+    assert "hold_not_recovered" in caplog.text
+
+
+def test_an_operators_run_that_stands_still_is_carried_on_however_many_nights_there_were(
+    swept, stripe, subscribed, clock, schedules
+):
+    at = int(clock.now())
+    for night in (21, 22, 23):
+        run_table.begin(
+            Run(f"nightly-202611{night}T030000Z", dry_run=False, started_at=at - 86_400, finished_at=at - 1)
+        )
+    run = run_table.begin(Run(digest("run", "k"), dry_run=False, started_at=at))
+    clock.pass_by(minutes=11)
+
+    swept()
+    assert [json.loads(each["Target"]["Input"]) for each in schedules().values()] == [{"run": run.id}]
+
+
+def test_two_sweeps_at_once_send_each_event_once(drain, stripe, subscribed, context, moments, caplog):
+    caplog.set_level(logging.INFO)
+    moments.once("before BatchGetItem", lambda: sweep.handler({}, context))
+    sweep.handler({}, context)
+
+    assert "swept_by_another" in caplog.text
+    assert drain() == []
+    rows = {item["id"]: item["outcome"] for item in dynamodb.scan("WebhookEvents", "id <> :none", 1000, none="").items}
+    assert rows.keys() == stripe.events.keys() and set(rows.values()) == {"done", "ignored"}
+
+
+def test_two_runs_at_once_repair_each_thing_once(two, stripe, context, moments):
+    def other():
+        reconcile.handler({"time": "2026-11-24T03:00:01Z"}, context)
+
+    moments.once("before TransactWriteItems", lambda: moments.once("before TransactWriteItems", other))
+    reconcile.handler({"time": "2026-11-24T03:00:00Z"}, context)
+
+    runs = run_table.latest(9)
+    assert all(run.finished_at for run in runs) and sum(run.repaired for run in runs) == 2
+    assert (quantity("ada"), quantity("bob")) == (9, 9)
