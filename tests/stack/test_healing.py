@@ -364,3 +364,14 @@ def test_a_healer_may_do_what_its_policy_says_and_nothing_else(as_function, worl
         with pytest.raises(ClientError) as refused:
             getattr(client, action)(**said)
         assert "AccessDenied" in refused.value.response["Error"]["Code"], (function, service, action)
+
+
+@pytest.mark.parametrize("function", ["Sweep", "Reconcile", "StartReconciliation"])
+def test_what_may_be_cut_short_may_make_schedules_of_its_own_group(stack, as_function, world, function):
+    _, _, said = world.schedule(world.group)
+    made = said | {"Name": f"by-{function}", "ScheduleExpression": "at(2099-01-01T00:00:00)"}
+    as_function(function, "scheduler").create_schedule(**made)  # which MiniStack has to be taught, see ministack_boot
+
+    everything = stack.client("scheduler")
+    assert made["Name"] in {each["Name"] for each in everything.list_schedules(GroupName=world.group)["Schedules"]}
+    everything.delete_schedule(Name=made["Name"], GroupName=world.group)
