@@ -4,10 +4,12 @@ import json
 import logging
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 import reconcile
 import sweep
-from billing import customer_table, dynamodb, run_table
+from billing import customer_table, dynamodb, reconciliation, run_table, scheduler
+from billing.errors import Unavailable
 from billing.holds import digest
 from billing.runs import Run
 from tests.functions.at_stripe import Death, ask
@@ -27,7 +29,7 @@ def quantity(customer):
 def spoil(customer, **fields):
     """Its record is as no version of ours has written it."""
     item = dynamodb.get("Subscriptions", pk=f"customer#{customer}", sk="customer")
-    dynamodb.transact([dynamodb.put("Subscriptions", item | fields)])
+    dynamodb.transact([dynamodb.put("Subscriptions", {**(item or {}), **fields})])
 
 
 @pytest.fixture
@@ -130,4 +132,61 @@ def test_two_runs_at_once_repair_each_thing_once(two, stripe, context, moments):
 
     runs = run_table.latest(9)
     assert all(run.finished_at for run in runs) and sum(run.repaired for run in runs) == 2
+    assert (quantity("ada"), quantity("bob")) == (9, 9)
+
+
+class Outage:
+    """Whatever a service of AWS is asked, nobody answers."""
+
+    def __init__(self, client, name):
+        self.events, self.moment = client.meta.events, f"before-call.{name}"
+
+    def _refuse(self, **_):
+        raise EndpointConnectionError(endpoint_url="https://aws")
+
+    def __enter__(self):
+        self.events.register(self.moment, self._refuse)
+
+    def __exit__(self, *_):
+        self.events.unregister(self.moment, self._refuse)
+
+
+def test_a_store_that_is_down_counts_against_no_event(two, stripe, hear):
+    with Outage(dynamodb.db(), "dynamodb"):
+        late = hear()
+    assert {stripe.events[id]["type"] for id in late} >= {"customer.subscription.updated"}
+
+    assert hear() == set()
+    assert (quantity("ada"), quantity("bob")) == (9, 9)
+    rows = dynamodb.scan("WebhookEvents", "id <> :none", 1000, none="").items
+    assert {(row["outcome"], row["attempts"]) for row in rows} == {("done", 0), ("ignored", 0)}
+
+
+def test_a_sweep_while_the_store_is_down_moves_nothing(stripe, subscribed, swept, context, received):
+    with Outage(dynamodb.db(), "dynamodb"):
+        sweep.handler({}, context)
+    assert run_table.swept() == {} and received()["Records"] == []
+
+    assert swept() == []
+    rows = dynamodb.scan("WebhookEvents", "id <> :none", 1000, none="").items
+    assert {row["id"] for row in rows} == stripe.events.keys()
+
+
+def test_a_schedule_that_cannot_be_made_is_made_up_for(two, stripe, context, clock, swept, schedules, monkeypatch, api):
+    """In the middle of a run, of a night or of an operator."""
+    with monkeypatch.context() as hurried, Outage(scheduler.scheduler(), "scheduler"):
+        hurried.setattr(reconciliation, "SLICE", -1)
+        for _ in range(2):  # Lambda tries again
+            with pytest.raises(Unavailable):
+                reconcile.handler({"time": "2026-11-24T03:00:00Z"}, context)
+        asked = api("POST", "/reconcile", {"dry_run": False}, claims={"scope": "billing/admin"})
+        assert asked.status == 503
+    assert not schedules() and not any(run.finished_at for run in run_table.latest(9))
+    clock.pass_by(minutes=11)
+
+    swept()
+    for made in schedules().values():
+        reconcile.handler(json.loads(made["Target"]["Input"]), context)
+    runs = run_table.latest(9)
+    assert len(runs) == 2 and all(run.finished_at for run in runs)
     assert (quantity("ada"), quantity("bob")) == (9, 9)

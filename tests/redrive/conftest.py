@@ -31,7 +31,7 @@ def fails():
 
     def give_up(event, why="it is rotten"):
         for _ in range(webhook_table.MOST_FAILURES):
-            webhook_table.gives_up(envelope(event), why)
+            webhook_table.failed(envelope(event), why)
         return event["id"]
 
     return give_up

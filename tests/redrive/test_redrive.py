@@ -24,7 +24,7 @@ def rotten():
             about = (f"sub_{number}", f"cus_{number}", f"sub_{number}")
             event = WebhookEvent(f"evt_{number:04}", type, 1_795_000_000 + number, *about, False, None)
             for _ in range(webhook_table.MOST_FAILURES):
-                webhook_table.gives_up(event, "it is rotten")
+                webhook_table.failed(event, "it is rotten")
         return [f"evt_{number:04}" for number in reversed(range(many))]
 
     return make

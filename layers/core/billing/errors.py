@@ -77,8 +77,8 @@ class Forbidden(BillingError, code="forbidden"): ...
 class NotFound(BillingError, code="not_found"): ...
 
 
-class Unreadable(BillingError, code="unreadable"):
-    """One object, or one record, that is not as we know them: it keeps no other from being read."""
+class Unreadable(Exception):
+    """One object, or record, that is not as we know them. No caller hears of it; it keeps no other from being read."""
 
     def __init__(self, id: str, customer: str):
         super().__init__(f"{id} cannot be read")

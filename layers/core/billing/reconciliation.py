@@ -19,6 +19,7 @@ from billing.theirs import Theirs
 SLICE = 12  # seconds of work: one object more, at Stripe's slowest, still ends within the function's time
 WARM = 60  # seconds: what Stripe has just made news of is on its way to us, and is judged another time
 PAGE = 100
+UNREADABLE = "unreadable"  # why an object has not been judged
 SCANNED = 1000  # items, of which most are of no interest
 
 
@@ -90,7 +91,7 @@ def _through(page: Page) -> Iterator[Run]:
             outcome = JUDGES[type(each)](page, each)
         except Unreadable as rotten:
             about = rotten.id if isinstance(each, Kept) else each.id
-            outcome = _found(page, Drift(about, rotten.customer, ["other"], why_not=rotten.code))
+            outcome = _found(page, Drift(about, rotten.customer, ["other"], why_not=UNREADABLE))
         run = run.past(each.key if isinstance(each, Kept) else each.id, outcome)
         yield run
     yield run.turns(page.after)
@@ -299,7 +300,7 @@ def _unreadable(page: Page, theirs: Unreadable) -> str:
     owner = page.owners.get(theirs.customer)
     if not owner:
         return "foreign"
-    return _found(page, Drift(theirs.id, owner, ["other"], why_not=theirs.code))
+    return _found(page, Drift(theirs.id, owner, ["other"], why_not=UNREADABLE))
 
 
 def _readable(found: Customer | Unreadable | None) -> Customer | None:
