@@ -106,8 +106,29 @@ def told(stack):
 
 
 @pytest.fixture
-def burst(stack, ask, records):
-    """The events are sent, signed, over eight connections; returns when the queue is empty: what it took."""
+def send(stack, ask):
+    """The events are sent, signed, over eight connections, and all are taken."""
+
+    @contextmanager
+    def work():
+        with ask() as post:
+
+            def deliver(event):
+                body = json.dumps(event)
+                signature = WebhookSignature.generate_signature_header(body, stack.webhook_secret, int(time.time()))
+                return post("POST", "/webhooks/stripe", body, {"stripe-signature": signature})[0]
+
+            yield deliver
+
+    def run(events):
+        assert Counter(at_once(work, events)) == {200: len(events)}
+
+    return run
+
+
+@pytest.fixture
+def burst(stack, send, records):
+    """The events are sent; returns when the queue is empty: how often Stripe was asked."""
     counts = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
 
     def waiting(queue):
@@ -116,20 +137,9 @@ def burst(stack, ask, records):
         )["Attributes"]
         return sum(int(attributes[count]) for count in counts)
 
-    @contextmanager
-    def work():
-        with ask() as send:
-
-            def deliver(event):
-                body = json.dumps(event)
-                signature = WebhookSignature.generate_signature_header(body, stack.webhook_secret, int(time.time()))
-                return send("POST", "/webhooks/stripe", body, {"stripe-signature": signature})[0]
-
-            yield deliver
-
     def run(events):
         asked, began = len(stack.simulator.calls), time.monotonic()
-        assert Counter(at_once(work, events)) == {200: len(events)}
+        send(events)
         sent = time.monotonic() - began
         while waiting("WebhookQueue") and time.monotonic() - began < PATIENCE_S:
             time.sleep(0.1)
@@ -163,8 +173,9 @@ def equal(stack, records):
         for name, id in subscriptions.items():
             theirs = stack.simulator.subscriptions[id]
             [item] = theirs["items"]["data"]
-            wanted = {name: theirs[name] for name in ("id", "status", "cancel_at_period_end")}
-            wanted |= {"quantity": item["quantity"], "price": item["price"]["id"]}
+            wanted = {name: theirs[name] for name in ("id", "status", "cancel_at_period_end", "latest_invoice")}
+            wanted |= {"quantity": item["quantity"], "price": item["price"]["id"], "item": item["id"]}
+            wanted |= {"current_period_end": item["current_period_end"], "cancelled_at": theirs["canceled_at"]}
             assert {key: ours[name][key] for key in wanted} == wanted
 
     return compare
@@ -208,4 +219,29 @@ def test_two_thousand_events_of_two_hundred_customers(stack, silent, subscribers
 
     fetched = burst(events)
     assert len(events) == 2000 and (order == "shuffled" or 2 * fetched <= len(events))
+    equal(made)
+
+
+def test_a_poison_event_holds_up_its_customer_for_no_longer_than_its_five_attempts(
+    stack, silent, subscribers, told, send, records, equal
+):
+    made = subscribers(["poisoned"])
+    subscription = made["poisoned"]
+    stripe_id, invoice = (stack.simulator.subscriptions[subscription][name] for name in ("customer", "latest_invoice"))
+    for quantity in range(6, 26):
+        change(stack, subscription, quantity)
+    *_, poison = (event for event in told()[stripe_id] if event["type"] == "invoice.paid")
+    good = told()[stripe_id][-20:]
+    stack.simulator.fault("failed", method="GET", path=f"/v1/invoices/{invoice}", times=1000)
+
+    def outcomes():
+        return {row["id"]: row["outcome"] for row in records("WebhookEvents")}
+
+    send([*good[:10], poison, *good[10:]])
+    deadline = time.monotonic() + PATIENCE_S
+    while outcomes().get(poison["id"]) != "failed" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    stack.simulator.faults.clear()
+    became = outcomes()
+    assert became[poison["id"]] == "failed" and {became.get(event["id"]) for event in good} == {"done"}
     equal(made)
