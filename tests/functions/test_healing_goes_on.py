@@ -2,15 +2,17 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
 import reconcile
 import sweep
-from billing import customer_table, dynamodb, reconciliation, run_table, scheduler
+from billing import customer_table, dynamodb, reconciliation, records, run_table, scheduler
+from billing.customers import Revision
 from billing.errors import Unavailable
-from billing.holds import digest
+from billing.holds import Step, digest
 from billing.runs import Run
 from tests.functions.at_stripe import Death, ask
 
@@ -72,23 +74,47 @@ def test_a_record_of_ours_that_cannot_be_read_does_not_end_the_run(two, stripe, 
     assert {outcome for id, outcome in found.items() if id != two["bob"]} == {(False, "unreadable")}
 
 
+def test_a_change_that_cannot_be_finished_does_not_end_the_run(
+    api, plans, hear, stripe, reconciled, clock, moments, caplog
+):
+    ids = {name: api("POST", "/subscription", ORDER, customer=name).json["id"] for name in ("ada", "bob")}
+    hear()
+    dies_changing(api, moments, "ada")
+    ours = customer_table.find("ada", 0)
+    assert ours.pending
+    draft = replace(ours.pending.draft, follow=[Step("no_such_call", ids["ada"])])
+    rotten = replace(ours, version=ours.version + 1, pending=replace(ours.pending, draft=draft))
+    records.commit(ours, Revision(rotten, moved=True))
+    seats(stripe, ids["bob"], 9)
+    clock.pass_by(minutes=5)
+
+    found = drift(reconciled())
+    assert found[ids["bob"]] == (True, None) and quantity("bob") == 9
+    assert "follow_up_unfinished" in caplog.text and customer_table.find("ada", 0).pending
+
+
+def dies_changing(api, moments, customer):
+    """A change of seats to eight, whose maker dies after the call that Stripe makes it by."""
+    posts = []
+
+    def listener(now):
+        if now == "after post":
+            posts.append(now)
+            if len(posts) == 2:  # the first asks what it would cost
+                raise Death
+
+    moments.append(listener)
+    with pytest.raises(Death):
+        api("PUT", "/subscription/seats", {"quantity": 8}, customer=customer)
+    moments.remove(listener)
+
+
 def test_a_record_that_cannot_be_read_does_not_keep_the_sweep_from_the_holds_of_others(
     api, plans, stripe, swept, clock, moments, caplog
 ):
     for customer in ("ada", "bob"):
         api("POST", "/subscription", ORDER, customer=customer)
-        posts = []
-
-        def dies(now, posts=posts):
-            if now == "after post":
-                posts.append(now)
-                if len(posts) == 2:  # the first asks what it would cost
-                    raise Death
-
-        moments.append(dies)
-        with pytest.raises(Death):
-            api("PUT", "/subscription/seats", {"quantity": 8}, customer=customer)
-        moments.remove(dies)
+        dies_changing(api, moments, customer)
     spoil("ada", of_a_later_version=1)
     clock.pass_by(minutes=2)
 

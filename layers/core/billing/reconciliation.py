@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from billing import changes, customer_table, dynamodb, gateway, listings, run_table, sync, trials
+from billing import changes, customer_table, dynamodb, errors, gateway, listings, run_table, sync, trials
 from billing.api import alarmed, counted, logger
 from billing.customer_table import Kept
 from billing.customers import Customer, Revision, TheirCustomer
@@ -278,8 +278,8 @@ def _judged(
 def _follow_up(page: Page, ours: Customer) -> None:
     try:
         sync.follow_up(ours, page.at)
-    except (Unavailable, Stale, ChangeInFlight) as busy:  # the next event, or the next night
-        alarmed("follow_up_unfinished", run=page.run.id, code=busy.code)
+    except Exception as failure:  # the next event, or the next night; and the others are not to wait
+        alarmed("follow_up_unfinished", run=page.run.id, customer=ours.id, code=errors.named(failure))
 
 
 def _found(page: Page, drift: Drift) -> str:
