@@ -11,7 +11,7 @@ export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE # the SAM CLI starts in 1 s compiled, in 3 s not
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test serve logs token demo plans-diff plans-apply plans-move adopt setup lock clean
+.PHONY: help check format test serve logs token demo plans-diff plans-apply plans-move adopt redrive reconcile setup lock clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -52,6 +52,12 @@ plans-move: $(DEV) ## a cohort to the version in force: URL=... TOKEN=... PLAN=p
 
 adopt: $(DEV) ## link an existing Stripe account: URL=... TOKEN=... [CUSTOMERS=map.csv] [PRICES=prices.yaml] [APPLY=1]
 	@$(ADOPTION)
+
+redrive: $(DEV) ## failed webhook events are tried again: URL=... TOKEN=... [TYPE=invoice.paid] [SINCE=2026-11-23T00:00:00Z]
+	@$(REACHED) $(VENV)/python -m local.redrive $(call said,TYPE,--type) $(call said,SINCE,--since)
+
+reconcile: $(DEV) ## our records against Stripe's: URL=... TOKEN=... [APPLY=1] [RUN=...]
+	@$(REACHED) $(VENV)/python -m local.reconcile $(call flag,APPLY,--apply) $(call said,RUN,--run)
 
 setup: $(STACK) ## only what the others do first
 

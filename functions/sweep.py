@@ -44,6 +44,6 @@ def handler(event: dict, context) -> None:
 
 def _carry_on_runs(at: int) -> None:
     """Of the reconciliation, whose makers died before they could see to it."""
-    for run in run_table.latest(2):
+    for run in run_table.latest(MOST):
         if run.finished_at is None and not run.abandoned(at) and max(run.touched_at, run.started_at) < at - STALLED:
             scheduler.carry_on(f"{run.id}-{run.version}", os.environ["RECONCILE_FUNCTION"], {"run": run.id}, at)

@@ -4,6 +4,7 @@ even SIGKILL, ends the pipe, and with it MiniStack, its Lambda workers (its proc
 # pyright: reportMissingImports=false
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from ministack.app import main
-from ministack.core import lambda_runtime
+from ministack.core import iam_actions, lambda_runtime
 from ministack.services.cloudformation import changesets
 
 
@@ -43,6 +44,22 @@ def parameters_reach_sam() -> None:
         return transform(template, provided, previous)
 
     changesets._apply_transforms = transform_with_values
+
+
+def schedules_have_a_group() -> None:
+    """
+    A schedule is `schedule/<group>/<name>` to IAM. MiniStack reads its path alone, and the group of one that is made or
+    changed is in the body: it would refuse whoever may make schedules in a group of their own.
+    """
+    resource_of = iam_actions.extract_resource_arn
+
+    def with_group(service, method, path, headers, body, *others):
+        found = resource_of(service, method, path, headers, body, *others)
+        if service == "scheduler" and method in ("POST", "PUT") and body:
+            return found.replace(":schedule/default/", f":schedule/{json.loads(body).get('GroupName', 'default')}/")
+        return found
+
+    iam_actions.extract_resource_arn = with_group
 
 
 class SharedLayer(zipfile.ZipFile):
@@ -86,6 +103,7 @@ logging.getLogger().setLevel(logging.INFO)
 os.environ.pop("LOG_LEVEL", None)  # MiniStack has read it; Powertools would take it for the functions' own
 threading.Thread(target=end_with_starter, daemon=True).start()
 parameters_reach_sam()
+schedules_have_a_group()
 lambda_runtime.zipfile = SimpleNamespace(**vars(zipfile) | {"ZipFile": SharedLayer})
 lambda_runtime._PYTHON_WORKER_SCRIPT = LOGGING + lambda_runtime._PYTHON_WORKER_SCRIPT
 main()

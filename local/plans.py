@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 from local import cohort
 from local.contract import SLUG, Offer
-from local.tollgate import Refused, Tollgate, Wrong, over_http
+from local.tollgate import Parser, Refused, Tollgate, Wrong, over_http, say
 
 NEW, CHANGED, UNCHANGED, RETIRE, RETIRED, APART = "new", "changed", "unchanged", "retire", "retired", "apart"
 ABSENT = object()
@@ -178,11 +178,6 @@ def _said(value: Any) -> str:
     return "(absent)" if value is ABSENT else json.dumps(value)
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise Wrong(message)  # argparse would exit with 2, which means differences
-
-
 def main(said: list[str] | None = None) -> int:
     try:
         return _run(_asked(said))
@@ -222,10 +217,6 @@ def text_of(file: str) -> str:
         return Path(file).read_text()
     except (OSError, UnicodeError) as unreadable:
         raise Wrong(f"{file} cannot be read: {type(unreadable).__name__}") from unreadable
-
-
-def say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """The door to a deployed Tollgate: its HTTP API, asked again where it says that this is of use."""
 
+import argparse
 import json
+import os
+import sys
 import time
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -88,6 +91,31 @@ def over_http(url: str, token: str) -> Send:
             connection.close()
 
     return send
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise Wrong(message)  # argparse would exit with 2, which means differences
+
+
+def operate(work: Callable[[Tollgate], int]) -> int:
+    """Does an operator's work at TOLLGATE_URL with TOLLGATE_TOKEN. Its exit code; 1, and why, if it cannot be done."""
+    try:
+        url, token = (os.environ.get(f"TOLLGATE_{name}", "") for name in ("URL", "TOKEN"))
+        if not token:
+            raise Wrong("TOLLGATE_TOKEN is missing: a token of scope billing/admin")
+        tollgate = Tollgate(over_http(url, token))
+        say(url)
+        return work(tollgate)
+    except (Wrong, Refused) as wrong:
+        print(wrong, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _json(text: bytes) -> Any:

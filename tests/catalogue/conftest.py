@@ -81,11 +81,16 @@ def url(send):
 
 
 @pytest.fixture
-def command(url):
+def tool():
+    return "local.plans"
+
+
+@pytest.fixture
+def command(url, tool):
     def run(*said, token="s3cret", at=url):
         """In a process of its own, with nothing in the environment but where and who."""
         environment = {"PATH": os.environ["PATH"], "TOLLGATE_URL": at, "TOLLGATE_TOKEN": token}
-        asked = [sys.executable, "-m", "local.plans", *said]
+        asked = [sys.executable, "-m", tool, *said]
         return subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=60)
 
     return run

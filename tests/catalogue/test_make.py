@@ -27,9 +27,25 @@ def test_the_command_line_says_where_who_and_what(recipe):
     assert recipe("plans-apply", "PLANS=other.yaml") == [*tool, "apply", "--file", "other.yaml"]
 
 
+def test_what_is_replayed_and_what_is_compared(recipe):
+    said, python = ["URL=https://example.com", "TOKEN=t"], [".venv/bin/python", "-m"]
+    reached = ["TOLLGATE_URL='https://example.com'", "TOLLGATE_TOKEN='t'"]
+
+    assert recipe("redrive", *said) == [*reached, *python, "local.redrive"]
+    narrowed = ["--type", "invoice.paid", "--since", "2026-11-23T00:00:00Z"]
+    assert recipe("redrive", "TYPE=invoice.paid", "SINCE=2026-11-23T00:00:00Z") == [
+        *python,
+        "local.redrive",
+        *narrowed,
+    ]
+    assert recipe("reconcile", *said) == [*reached, *python, "local.reconcile"]
+    assert recipe("reconcile", "APPLY=1", "RUN=r1") == [*python, "local.reconcile", "--apply", "--run", "r1"]
+
+
 @pytest.mark.parametrize("apply", ["0", "", "no"])
-def test_nobody_is_moved_but_by_apply_1(recipe, apply):
+def test_nobody_is_moved_and_nothing_repaired_but_by_apply_1(recipe, apply):
     assert "--apply" not in recipe("plans-move", "PLAN=pro", "FROM=1", f"APPLY={apply}")
+    assert "--apply" not in recipe("reconcile", f"APPLY={apply}")
 
 
 def test_the_environment_moves_nobody_and_sends_nothing_elsewhere(recipe):
@@ -41,9 +57,14 @@ def test_the_environment_moves_nobody_and_sends_nothing_elsewhere(recipe):
         "TOKEN": "t",
         "EFFECTIVE": "now",
         "PLANS": "x",
+        "TYPE": "invoice.paid",
+        "SINCE": "2026-11-23T00:00:00Z",
+        "RUN": "r1",
     }
 
     assert recipe("plans-move", **chance) == [".venv/bin/python", "-m", "local.plans", "move"]
+    assert recipe("redrive", **chance) == [".venv/bin/python", "-m", "local.redrive"]
+    assert recipe("reconcile", **chance) == [".venv/bin/python", "-m", "local.reconcile"]
 
 
 def test_an_account_is_adopted_only_as_the_command_line_says(recipe):

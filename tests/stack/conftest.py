@@ -225,3 +225,36 @@ def news(stack, ada, settle) -> Callable[[], list[dict]]:
         return [each for each in about if each["type"] == "customer.subscription.updated"]
 
     return find
+
+
+@pytest.fixture
+def as_function(stack):
+    """A client with what IAM gives to one function."""
+
+    def client(function: str, service: str):
+        found = stack.client("cloudformation").describe_stack_resource(
+            StackName=stack.stack_name, LogicalResourceId=f"{function}Role"
+        )
+        role = stack.client("iam").get_role(RoleName=found["StackResourceDetail"]["PhysicalResourceId"])["Role"]["Arn"]
+        lent = stack.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+        keys = {"aws_access_key_id": lent["AccessKeyId"], "aws_secret_access_key": lent["SecretAccessKey"]}
+        return stack.client(service, **keys, aws_session_token=lent["SessionToken"])
+
+    return client
+
+
+@pytest.fixture
+def invoke(stack):
+    """invoke("Sweep", {}): what a deployed function answers; it must not fail."""
+
+    def call(function: str, event: dict | None = None):
+        found = stack.client("cloudformation").describe_stack_resource(
+            StackName=stack.stack_name, LogicalResourceId=function
+        )
+        name = found["StackResourceDetail"]["PhysicalResourceId"]
+        answer = stack.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event or {}))
+        said = answer["Payload"].read()
+        assert "FunctionError" not in answer, said
+        return json.loads(said) if said else None
+
+    return call

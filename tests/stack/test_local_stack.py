@@ -95,22 +95,6 @@ def test_every_alarm_of_the_template_is_there_and_without_a_topic_tells_nobody(s
 
 
 @pytest.fixture
-def as_function(stack):
-    """A client with what IAM gives to one function."""
-
-    def client(function: str, service: str):
-        found = stack.client("cloudformation").describe_stack_resource(
-            StackName=stack.stack_name, LogicalResourceId=f"{function}Role"
-        )
-        role = stack.client("iam").get_role(RoleName=found["StackResourceDetail"]["PhysicalResourceId"])["Role"]["Arn"]
-        lent = stack.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
-        keys = {"aws_access_key_id": lent["AccessKeyId"], "aws_secret_access_key": lent["SecretAccessKey"]}
-        return stack.client(service, **keys, aws_session_token=lent["SessionToken"])
-
-    return client
-
-
-@pytest.fixture
 def table(stack):
     return stack.client("cloudformation").describe_stack_resource(
         StackName=stack.stack_name, LogicalResourceId="Subscriptions"

@@ -5,7 +5,7 @@ from typing import Any
 
 from billing import gateway, translation
 from billing.customers import TheirCustomer
-from billing.errors import Malformed
+from billing.errors import Malformed, Unreadable
 from billing.invoices import Invoice
 from billing.theirs import Theirs
 from billing.translation import EXPAND
@@ -24,21 +24,21 @@ def subscribers(price: str, after: str | None) -> tuple[list[Theirs], str | None
     return [theirs for each in said if (theirs := translation.theirs(each)).fills_slot], after
 
 
-def subscriptions(after: str | None) -> tuple[list[Theirs], str | None]:
+def subscriptions(after: str | None) -> tuple[list[Theirs | Unreadable], str | None]:
     """All there ever were, but for those on test clocks."""
     asked = {"status": "all", "limit": WHOLE, "expand": [f"data.{path}" for path in EXPAND]}
     said, after = _page(gateway.client().v1.subscriptions.list, asked, after)
-    return [translation.theirs(each) for each in said], after
+    return [_read(translation.theirs, each) for each in said], after
 
 
-def customers(after: str | None) -> tuple[list[TheirCustomer], str | None]:
+def customers(after: str | None) -> tuple[list[TheirCustomer | Unreadable], str | None]:
     said, after = _page(gateway.client().v1.customers.list, {}, after)
-    return [translation.their_customer(each) for each in said], after
+    return [_read(translation.their_customer, each) for each in said], after
 
 
-def open_invoices(after: str | None) -> tuple[list[Invoice], str | None]:
+def open_invoices(after: str | None) -> tuple[list[Invoice | Unreadable], str | None]:
     said, after = _page(gateway.client().v1.invoices.list, {"status": "open"}, after)
-    return [translation.invoice(each) for each in said], after
+    return [_read(translation.invoice, each) for each in said], after
 
 
 def events(since: int, after: str | None) -> tuple[list[WebhookEvent], str | None]:
@@ -52,6 +52,13 @@ def _envelope(said: dict) -> WebhookEvent | None:
         return envelope(said)
     except Malformed:  # of a kind that is about nothing: the endpoint refuses it likewise
         return None
+
+
+def _read[T](translate: Callable[[Any], T], said: Any) -> T | Unreadable:
+    try:
+        return translate(said)
+    except Exception:  # of another use of the account, or of a day to come: the others are to be compared all the same
+        return Unreadable(said.id, getattr(said, "customer", said.id))
 
 
 def _page(listed: Callable, asked: dict[str, Any], after: str | None) -> tuple[list, str | None]:

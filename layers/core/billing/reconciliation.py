@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from billing import changes, customer_table, dynamodb, gateway, listings, run_table, sync, trials
+from billing import changes, customer_table, dynamodb, errors, gateway, listings, run_table, sync, trials
 from billing.api import alarmed, counted, logger
 from billing.customer_table import Kept
 from billing.customers import Customer, Revision, TheirCustomer
-from billing.errors import BillingError, ChangeInFlight, Failed, NotFound, Stale, Unavailable
+from billing.errors import BillingError, ChangeInFlight, Failed, NotFound, Stale, Unavailable, Unreadable
 from billing.invoices import Invoice
 from billing.runs import DONE, Drift, Run, customer_drift, invoice_drift, subscription_drift
 from billing.subscriptions import Subscription
@@ -19,6 +19,7 @@ from billing.theirs import Theirs
 SLICE = 12  # seconds of work: one object more, at Stripe's slowest, still ends within the function's time
 WARM = 60  # seconds: what Stripe has just made news of is on its way to us, and is judged another time
 PAGE = 100
+UNREADABLE = "unreadable"  # why an object has not been judged
 SCANNED = 1000  # items, of which most are of no interest
 
 
@@ -31,10 +32,11 @@ class Page:
     items: Sequence
     after: Any
     owners: dict[str, str]  # customers of Stripe's that are ours
-    customers: dict[str, Customer]
+    customers: dict[str, Customer | Unreadable]
 
     def owner(self, stripe_id: str) -> Customer | None:
-        return self.customers.get(self.owners.get(stripe_id, ""))
+        """Unreadable: it is ours, and its record is not as we know them."""
+        return _readable(self.customers.get(self.owners.get(stripe_id, "")))
 
     @cached_property
     def warm(self) -> set[str | None]:
@@ -90,7 +92,11 @@ def _through(page: Page) -> Iterator[Run]:
     """The run after each object of the page, and at last where the next page begins."""
     run = page.run
     for each in page.items:
-        outcome = JUDGES[type(each)](page, each)
+        try:
+            outcome = JUDGES[type(each)](page, each)
+        except Unreadable as rotten:
+            about = rotten.id if isinstance(each, Kept) else each.id
+            outcome = _found(page, Drift(about, rotten.customer, ["other"], why_not=UNREADABLE))
         run = run.past(each.key if isinstance(each, Kept) else each.id, outcome)
         yield run
     yield run.turns(page.after)
@@ -165,7 +171,7 @@ def _customer(page: Page, theirs: TheirCustomer) -> str:
         customer_table.see(customer_table.key_of(ours.id), page.run.id)
     if ours or not theirs.names:
         return "same" if ours else "foreign"
-    named = customer_table.several([theirs.names]).get(theirs.names)
+    named = _readable(customer_table.several([theirs.names]).get(theirs.names))
     if named and not named.stripe_id and named.registering_since:
         return _registration_judged(page, named.id, theirs.id)
     if not any(each.fills_slot for each in gateway.subscriptions(theirs.id)):
@@ -211,6 +217,8 @@ def _invoice_judged(page: Page, customer: str, known: Invoice) -> str:
 def _kept(page: Page, kept: Kept) -> str:
     """On record, and not among what Stripe has listed: it is asked for by its name."""
     what = kept.what
+    if isinstance(what, Unreadable):
+        raise what
     if isinstance(what, Invoice):
         return _invoice_judged(page, kept.customer, what)
     if isinstance(what, Subscription):
@@ -281,8 +289,8 @@ def _judged(
 def _follow_up(page: Page, ours: Customer) -> None:
     try:
         sync.follow_up(ours, page.at)
-    except (Unavailable, Stale, ChangeInFlight) as busy:  # the next event, or the next night
-        alarmed("follow_up_unfinished", run=page.run.id, code=busy.code)
+    except Exception as failure:  # the next event, or the next night; and the others are not to wait
+        alarmed("follow_up_unfinished", run=page.run.id, customer=ours.id, code=errors.named(failure))
 
 
 def _found(page: Page, drift: Drift) -> str:
@@ -299,7 +307,20 @@ def _log(run: Run, drift: Drift) -> None:
         counted("DriftRepaired" if drift.repaired else "DriftUnrepaired", **keys)
 
 
-def _stripe_customer(each: Theirs | TheirCustomer | Invoice) -> str:
+def _unreadable(page: Page, theirs: Unreadable) -> str:
+    owner = page.owners.get(theirs.customer)
+    if not owner:
+        return "foreign"
+    return _found(page, Drift(theirs.id, owner, ["other"], why_not=UNREADABLE))
+
+
+def _readable(found: Customer | Unreadable | None) -> Customer | None:
+    if isinstance(found, Unreadable):
+        raise found
+    return found
+
+
+def _stripe_customer(each: Theirs | TheirCustomer | Invoice | Unreadable) -> str:
     return each.id if isinstance(each, TheirCustomer) else each.customer
 
 
@@ -314,4 +335,5 @@ JUDGES: dict[type, Callable[[Page, Any], str]] = {
     TheirCustomer: _customer,
     Invoice: _invoice,
     Kept: _kept,
+    Unreadable: _unreadable,
 }

@@ -28,7 +28,8 @@ def find(id: str) -> Run:
 
 def latest(most: int) -> list[Run]:
     """The newest first."""
-    return [_run(item) for item in dynamodb.query(TABLE, "runs", newest=most)]
+    runs = [_run(item) for item in dynamodb.query(TABLE, "runs")]
+    return sorted(runs, key=lambda run: run.started_at, reverse=True)[:most]
 
 
 def save(run: Run, at: int) -> Run:

@@ -73,11 +73,9 @@ def holds(at: int, deadline: float, after: dict | None) -> tuple[bool, dict | No
 
 
 def _recover(customer: str, at: int) -> None:
-    ours = customer_table.find(customer, at)
-    if not ours.overdue(at):
-        return
     try:
-        if not changes.recover(ours, at).pending:
+        ours = customer_table.find(customer, at)
+        if ours.overdue(at) and not changes.recover(ours, at).pending:
             counted("HoldsRecovered", customer=customer)
     except Unavailable:
         raise
