@@ -11,7 +11,7 @@ export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE # the SAM CLI starts in 1 s compiled, in 3 s not
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test serve logs token demo plans-diff plans-apply plans-move adopt redrive reconcile setup lock clean
+.PHONY: help check format test test-slow serve logs token demo plans-diff plans-apply plans-move adopt redrive reconcile setup lock clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -26,8 +26,11 @@ format: $(DEV) ## write the code as `check` wants it
 	$(VENV)/ruff format
 	$(VENV)/ruff check --fix
 
-test: $(STACK) ## all tests; those of the local stack share one of it
-	$(VENV)/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+test: $(STACK) ## all tests but the slow ones; those of the local stack share one of it
+	$(VENV)/pytest --numprocesses 2 --dist loadgroup --ignore tests/slow $(ARGS)
+
+test-slow: $(STACK) ## histories in every order, deaths at every call, bursts: each takes a minute or more
+	$(VENV)/pytest --numprocesses 2 --dist loadgroup tests/slow $(ARGS)
 
 serve: $(STACK) ## the local stack, until Ctrl-C
 	@$(VENV)/python -m local.serve

@@ -49,7 +49,7 @@ class Page:
 
     @cached_property
     def stirred(self) -> set[str]:
-        """Customers of ours that this run has repaired: what that leads to is news, too, and puts off none of the rest."""
+        """Customers of ours that the run has repaired: what that leads to is news, too, and puts off nothing."""
         return {drift.customer for drift in _findings(self.run) if drift.repaired}
 
 

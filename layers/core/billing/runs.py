@@ -82,8 +82,7 @@ class Drift:
 
 def subscription_drift(customer: str, before: Theirs | None, after: Theirs | None) -> Drift:
     """What the classes go by, and whatever else differs. Stripe's ids and numbers: no personal data is in them."""
-    both = before is not None and after is not None
-    differ = [each.name for each in fields(Theirs) if each.compare and both and _differ(before, after, (each.name,))]
+    differ = _differ(before, after) if before and after else []
     said = [{name: _told(each, name) for name in [*SHOWN, *differ]} if each else {} for each in (before, after)]
     classes = [name for name, names in CLASSES.items() if set(names) & set(differ)]
     classes = classes or ["missing_here" if not before else "missing_there" if not after else "other"]
@@ -118,5 +117,6 @@ def named(run: str) -> str:
     return run
 
 
-def _differ(before: Theirs, after: Theirs, names: tuple[str, ...]) -> bool:
-    return any(getattr(before, name) != getattr(after, name) for name in names)
+def _differ(before: Theirs, after: Theirs) -> list[str]:
+    compared = [each.name for each in fields(Theirs) if each.compare]
+    return [name for name in compared if getattr(before, name) != getattr(after, name)]
