@@ -30,7 +30,7 @@ test: $(STACK) ## all tests but the slow ones; those of the local stack share on
 	$(VENV)/pytest --numprocesses 2 --dist loadgroup --ignore tests/slow $(ARGS)
 
 test-slow: $(STACK) ## histories in every order, deaths at every call, bursts: each takes a minute or more
-	$(VENV)/pytest --numprocesses 2 --dist loadgroup tests/slow $(ARGS)
+	$(VENV)/pytest --numprocesses 2 --dist loadgroup --timeout 600 tests/slow $(ARGS)
 
 serve: $(STACK) ## the local stack, until Ctrl-C
 	@$(VENV)/python -m local.serve
