@@ -219,7 +219,7 @@ def replaying():
         befall(w, (missed, "ada"))
         for event in w.unheard():
             for _ in range(5):
-                webhook_table.gives_up(envelope(event), "it was rotten")
+                webhook_table.failed(envelope(event), "it was rotten")
 
     def live(w):
         failed = [id for id, row in rows().items() if row["outcome"] == "failed"]
