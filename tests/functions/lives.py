@@ -272,6 +272,7 @@ def reconciling(*troubles, asked=False):
         the_next_sweeps(w)
         w.reconciles("2026-11-25T03:00:00Z")
         w.settles()
+        the_next_sweeps(w)  # what that has done at Stripe is heard of
 
     return build, live, [customer for _, customer in troubles]
 

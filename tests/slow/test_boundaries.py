@@ -19,4 +19,5 @@ def test_trouble_at_any_moment_changes_nothing_of_what_has_become_of_it(world, l
     finally:
         logging.disable(logging.NOTSET)
 
-    assert wrong == {} and walked >= 8
+    assert wrong == {}, "\n".join(f"{trouble}: {told}" for trouble, told in wrong.items())
+    assert walked >= 8
