@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlsplit
@@ -53,7 +54,7 @@ Template.add_multi_constructor(
 
 
 class Moments(list):
-    """Listeners, told whenever this process speaks to DynamoDB or Stripe: "before PutItem", "after post"."""
+    """Listeners, told whenever this process speaks to AWS or Stripe: "before PutItem", "after post"."""
 
     def tell(self, when, name):
         for listener in self[:]:
@@ -103,22 +104,23 @@ def context():
     return SimpleNamespace(**said, get_remaining_time_in_millis=lambda: 25_000)
 
 
-def forget_all():
-    """As a Lambda does that has just started."""
-    for memory in (
-        dynamodb.db,
-        queue.sqs,
-        secrets.manager,
-        gateway.connect,
-        scheduler.scheduler,
-        plan_table.version,
-        plan_table.priced,
-    ):
+CLIENTS = (dynamodb.db, queue.sqs, secrets.manager, scheduler.scheduler)
+
+
+def forget():
+    """What a Lambda has learned and one that has just started has not; the connections stay."""
+    for memory in (gateway.connect, gateway.portal_configuration, plan_table.version, plan_table.priced):
         memory.cache_clear()
-    gateway.portal_configuration.cache_clear()
     secrets._stripe = None
     standing._known.clear()
     plan_table.forget()
+
+
+def forget_all():
+    """As a Lambda does that has just started."""
+    for client in CLIENTS:
+        client.cache_clear()
+    forget()
 
 
 @pytest.fixture
@@ -133,16 +135,16 @@ def furnish(template, moments, monkeypatch):
             names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
             shape = {name: wanted[name] for name in names if name in wanted}
             dynamodb.db().create_table(TableName=table, **shape)
-        for when in ("before", "after"):
-
-            def hear(model, when=when, **_):
-                moments.tell(when, model.name)
-
-            dynamodb.db().meta.events.register(f"{when}-call.dynamodb", hear)
         made = queue.sqs().create_queue(QueueName="webhooks.fifo", Attributes={"FifoQueue": "true"})
         monkeypatch.setenv("WEBHOOK_QUEUE", made["QueueUrl"])
         scheduler.scheduler().create_schedule_group(Name="schedules")
         secrets.manager().create_secret(Name="stripe", SecretString=json.dumps(SECRET))
+        for client, when in product(CLIENTS, ("before", "after")):
+
+            def hear(model, when=when, **_):
+                moments.tell(when, model.name)
+
+            client().meta.events.register(f"{when}-call", hear)
         yield
         forget_all()
 
@@ -162,13 +164,16 @@ def latency():
 
 
 class Clock:
-    """Our time and Stripe's. It runs; and may be put forward."""
+    """Our time and Stripe's. It runs, unless it is stopped; and may be put forward."""
 
     def __init__(self):
-        self.ahead = 0
+        self.ahead, self.stopped = 0, None
+
+    def stop(self):
+        self.stopped = time.time()
 
     def now(self):
-        return time.time() + self.ahead
+        return (self.stopped or time.time()) + self.ahead
 
     def pass_by(self, **span):
         self.ahead += timedelta(**span).total_seconds()

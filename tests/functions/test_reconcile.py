@@ -11,9 +11,11 @@ import reconcile
 from billing import customer_table, dynamodb, reconciliation, records, run_table
 from billing.customers import Revision
 from billing.holds import digest
-from tests.functions.at_stripe import ask, pays_with
+from tests.functions.at_stripe import Death, ask, pays_with
+from tests.functions.test_nothing_lost import at_call
 
 ADMIN = {"scope": "billing/admin"}
+TRIAL = {"name": "Trial", "billing_interval": "month", "currency": "usd", "base_price_cents": 3000, "trial_days": 14}
 ORDER = {"plan_slug": "team", "quantity": 5, "payment_method": "pm_card_visa"}
 
 
@@ -301,6 +303,59 @@ def test_one_object_that_stripe_cannot_show_does_not_keep_the_others(api, hear, 
     found = drift(reconciled())
     assert found[settled["id"]] == (["other"], False, "stripe_failed")
     assert found[other] == (["quantity"], True, None)
+
+
+def test_a_repair_stays_on_record_though_stripe_fails_when_it_is_asked_again(
+    reconciled, settled, stripe, clock, moments
+):
+    """What was repaired in Stripe's list comes once more by its name, with all that this run has not seen."""
+    path = f"/v1/subscriptions/{settled['id']}"
+    seats(stripe, settled["id"], 9)
+    clock.pass_by(minutes=5)
+    at_call(stripe, moments, "GET", path, lambda: stripe.fault("failed", method="GET", path=path, times=2))
+
+    report = reconciled()
+    assert drift(report) == {settled["id"]: (["quantity"], True, None)}
+    assert (report["found"], report["repaired"]) == (1, 1)
+    assert not stripe.faults.of_call("GET", path), "it was asked once"
+
+
+@pytest.fixture
+def second(api, hear, stripe, clock):
+    """Eve's trial, on a card that has had its trial with Ada; nothing is heard of it, and it is no news any more."""
+    assert api("PUT", "/plans/trial", TRIAL).status == 200
+    api("POST", "/subscription", {"plan_slug": "trial", "payment_method": "pm_card_visa"})
+    hear()
+    pages = {"success_url": "https://app.example.com/done", "cancel_url": "https://app.example.com/"}
+    session = api("POST", "/checkout", {"plan_slug": "trial"} | pages, customer="eve").json["id"]
+    bought = stripe.complete_checkout(session)
+    clock.pass_by(minutes=5)
+    return bought
+
+
+def test_a_second_trial_is_ended_the_next_night_if_the_night_died_before(
+    reconciled, second, stripe, clock, context, moments
+):
+    def die():
+        raise Death
+
+    at_call(
+        stripe, moments, "GET", f"/v1/subscriptions/{second}", lambda: moments.once("after TransactWriteItems", die)
+    )
+    with pytest.raises(Death):
+        reconciled()
+    assert record("eve").subscription.theirs.status == stripe.subscriptions[second]["status"] == "trialing"
+    clock.pass_by(minutes=5)
+
+    reconciled()
+    assert stripe.subscriptions[second]["status"] == "active"
+
+
+def test_what_stripe_refuses_of_what_a_repair_leads_to_does_not_stop_the_run(reconciled, second, stripe):
+    stripe.fault("card_declined", method="POST", path=f"/v1/subscriptions/{second}$", times=1)
+
+    report = reconciled()
+    assert report["finished_at"] and drift(report)[second] == (["missing_here"], True, None)
 
 
 def test_a_run_of_yesterday_is_given_up(settled, context, clock, schedules, caplog):

@@ -132,11 +132,11 @@ def _compared(page: Page, ours: Customer, theirs: Theirs) -> str:
 
 
 def _same(page: Page, ours: Customer, theirs: Theirs) -> str:
-    subscription = ours.subscription
-    if not page.run.dry_run and (ours.overdue(page.at) or (subscription and subscription.lost())):
+    """Whoever recorded what Stripe says may have died before what it leads to: that is owed as long as it lives."""
+    main = ours.subscription is not None and ours.subscription.theirs.id == theirs.id
+    if not page.run.dry_run and (ours.overdue(page.at) or (main and not theirs.ended)):
         _follow_up(page, ours)
     if not theirs.ended:
-        main = subscription is not None and subscription.theirs.id == theirs.id
         customer_table.see(customer_table.key_of(ours.id, aside=None if main else theirs.id), page.run.id)
     return "same"
 
@@ -294,8 +294,9 @@ def _follow_up(page: Page, ours: Customer) -> None:
 
 
 def _found(page: Page, drift: Drift) -> str:
-    """Not repaired: it is only looked at, or for a reason."""
-    dynamodb.transact([run_table.finding(page.run, drift, page.at)])
+    """Not repaired: it is only looked at, or for a reason. What this run has repaired is told as that."""
+    if dynamodb.transact([run_table.finding(page.run, drift, page.at)]):
+        return "under_way"
     _log(page.run, drift)
     return "found"
 
