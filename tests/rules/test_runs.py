@@ -45,7 +45,7 @@ def told_as(theirs, name):
 @pytest.mark.parametrize("name", VALUES)
 def test_one_field_that_differs_has_its_class_or_is_other(name, before, data):
     after = replace(before, **{name: data.draw(VALUES[name].filter(lambda value: value != getattr(before, name)))})
-    told = subscription_drift("ada", before, after)
+    told = subscription_drift(after.id, "ada", before, after)
 
     assert told.classes == [CLASS_OF.get(name, "other")]
     assert (told.object, told.customer, told.repaired) == (after.id, "ada", False)
@@ -56,7 +56,7 @@ def test_one_field_that_differs_has_its_class_or_is_other(name, before, data):
 @given(SUBSCRIPTIONS, SUBSCRIPTIONS)
 def test_whatever_differs_is_told_and_nothing_that_does_not(before, after):
     differ = {name for name in VALUES if getattr(before, name) != getattr(after, name)}
-    told = subscription_drift("ada", before, after)
+    told = subscription_drift(after.id, "ada", before, after)
 
     of_table = {CLASS_OF[name] for name in differ & CLASS_OF.keys()}
     assert set(told.classes) == (of_table or {"other"}) and len(told.classes) == len(set(told.classes))
@@ -72,7 +72,7 @@ def test_the_table_of_classes_names_fields_that_there_are_each_once():
 
 @given(SUBSCRIPTIONS)
 def test_what_one_side_does_not_have_is_missing_there(known):
-    here, there = subscription_drift("ada", None, known), subscription_drift("ada", known, None)
+    here, there = subscription_drift(known.id, "ada", None, known), subscription_drift(known.id, "ada", known, None)
 
     assert (here.classes, here.object, here.before) == (["missing_here"], known.id, {})
     assert (there.classes, there.object, there.after) == (["missing_there"], known.id, {})
@@ -85,10 +85,10 @@ INVOICES = st.builds(Invoice, **OF_INVOICES)
 
 @given(INVOICES, INVOICES)
 def test_an_invoice_is_told_with_what_both_sides_say_of_it(before, after):
-    told = invoice_drift("ada", before, after)
+    told = invoice_drift(after.id, "ada", before, after)
 
     assert (told.classes, told.object) == (["invoice"], after.id)
     assert told.before == {name: getattr(before, name) for name in OF_INVOICE}
     assert told.after == {name: getattr(after, name) for name in OF_INVOICE}
-    assert invoice_drift("ada", None, after).classes == ["missing_here", "invoice"]
-    assert invoice_drift("ada", before, None).classes == ["missing_there", "invoice"]
+    assert invoice_drift(after.id, "ada", None, after).classes == ["missing_here", "invoice"]
+    assert invoice_drift(before.id, "ada", before, None).classes == ["missing_there", "invoice"]

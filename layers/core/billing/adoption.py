@@ -86,9 +86,11 @@ def _owner(stripe_id: str) -> str | None:
         return None
 
 
-def _tell(stripe_id: str, found: list[str]) -> None:
+def _tell(stripe_id: str, found: list[TheirCustomer]) -> None:
     """
     Someone who died while making a Stripe customer for this one may have made it. Nothing has been bought with it, and
     nothing will be: the operator may delete it. The newest may not be found yet.
     """
-    alarmed("registration_given_up", stripe_customer=stripe_id, others=[id for id in found if id != stripe_id])
+    alarmed(
+        "registration_given_up", stripe_customer=stripe_id, others=[each.id for each in found if each.id != stripe_id]
+    )

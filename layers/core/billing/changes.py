@@ -177,7 +177,7 @@ def settling(ours: Customer, said: Said, at: int, done: bool = False) -> Revisio
         about = {"subscription": said.id, "status": said.status, "price": said.price}
         if said.status not in STATUSES:
             alarmed("unknown_status", **about)
-        if plan is None:
+        if plan is None and not said.ended:
             alarmed("unknown_plan", **about)
         if said.fills_slot and any(each.theirs.id == said.id for each in revision.aside):
             alarmed("second_subscription", **about)

@@ -16,6 +16,8 @@ from billing.plans import Plan
 from billing.subscriptions import Subscription, taken_up
 from billing.theirs import Theirs
 
+ASKEW = 300  # seconds that our clock and Stripe's may differ by
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -44,6 +46,7 @@ class TheirCustomer:
 
     id: str  # cus_...
     deleted: bool = False
+    created: int = 0
     names: str | None = None  # the customer of ours that its metadata names
     change: str | None = None  # mark of the last change of ours to its profile
     payment_method: str | None = None  # the one on file
@@ -212,6 +215,11 @@ class Customer:
     def registering(self, at: int) -> bool:
         """Whether someone may be making a Stripe customer for it right now."""
         return self.registering_since is not None and at < self.registering_since + PATIENCE
+
+    def was_to_be(self, theirs: TheirCustomer) -> bool:
+        """Whether that may have been made for it by someone who died; one that was there before was not."""
+        since = self.registering_since
+        return self.stripe_id is None and since is not None and theirs.created >= since - ASKEW
 
     def hold(self, change: Change, at: int) -> Revision:
         """A hold that is in the way has to be settled or released first."""

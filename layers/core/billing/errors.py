@@ -80,6 +80,8 @@ class NotFound(BillingError, code="not_found"): ...
 class Unreadable(Exception):
     """One object, or record, that is not as we know them. No caller hears of it; it keeps no other from being read."""
 
+    code = "unreadable"
+
     def __init__(self, id: str, customer: str):
         super().__init__(f"{id} cannot be read")
         self.id, self.customer = id, customer

@@ -70,11 +70,11 @@ def register(customer: str, begun: str, profile: Profile) -> TheirCustomer:
     return translation.their_customer(ask(client().v1.customers.create, params, key(f"customer:{begun}")))
 
 
-def registered(customer: str) -> list[str]:
+def registered(customer: str) -> list[TheirCustomer]:
     """Whom Stripe finds by the metadata of ours; search is up to an hour behind (docs: Search)."""
     quoted = customer.replace("\\", "\\\\").replace("'", "\\'")
     found = ask(client().v1.customers.search, {"query": f"metadata['customer']:'{quoted}'", "limit": 10}).data
-    return [each.id for each in found]
+    return [translation.their_customer(each) for each in found]
 
 
 def name(stripe_id: str, customer: str) -> None:

@@ -10,16 +10,17 @@ from billing import changes, customer_table, dynamodb, errors, gateway, listings
 from billing.api import alarmed, counted, logger
 from billing.customer_table import Kept
 from billing.customers import Customer, Revision, TheirCustomer
-from billing.errors import BillingError, ChangeInFlight, Failed, NotFound, Stale, Unavailable, Unreadable
+from billing.errors import ChangeInFlight, Failed, NotFound, Stale, Unavailable, Unreadable
 from billing.invoices import Invoice
 from billing.runs import DONE, Drift, Run, customer_drift, invoice_drift, subscription_drift
 from billing.subscriptions import Subscription
 from billing.theirs import Theirs
 
-SLICE = 12  # seconds of work: one object more, at Stripe's slowest, still ends within the function's time
+SLICE = 12  # seconds of work. A worker that Stripe has kept beyond its 25 is killed: what is on record stands
 WARM = 60  # seconds: what Stripe has just made news of is on its way to us, and is judged another time
+NEWS = 5  # pages of it, the newest: at a hundred events a second those are on their way for no longer
+PATIENT = 2  # slices that may end at one object because Stripe does not answer
 PAGE = 100
-UNREADABLE = "unreadable"  # why an object has not been judged
 SCANNED = 1000  # items, of which most are of no interest
 
 
@@ -42,8 +43,8 @@ class Page:
     def warm(self) -> set[str | None]:
         """Customers of Stripe's that it has just made news of."""
         found, after = listings.events(self.at - WARM, None)
-        while after:
-            more, after = listings.events(self.at - WARM, after)
+        for _ in range(NEWS - 1):
+            more, after = listings.events(self.at - WARM, after) if after else ([], None)
             found += more
         return {event.customer for event in found}
 
@@ -68,7 +69,7 @@ def work(run: Run, at: int) -> Run:
                 if time.monotonic() >= deadline:
                     break
         except Unavailable as busy:
-            waits = busy.code
+            run, waits = replace(run, stuck=run.stuck + 1), busy.code
             logger.warning("reconciliation_waits", run=run.id, stage=run.stage, code=waits)
         if run.stage == DONE:
             run = _finished(run, at)
@@ -89,14 +90,19 @@ def _page(run: Run, at: int) -> Page:
 
 
 def _through(page: Page) -> Iterator[Run]:
-    """The run after each object of the page, and at last where the next page begins."""
+    """
+    The run after each object of the page, and at last where the next page begins. Whatever goes wrong with one object
+    is a finding, and the others go on; that Stripe does not answer, only if it does so slice after slice.
+    """
     run = page.run
     for each in page.items:
         try:
             outcome = JUDGES[type(each)](page, each)
-        except Unreadable as rotten:
-            about = rotten.id if isinstance(each, Kept) else each.id
-            outcome = _found(page, Drift(about, rotten.customer, ["other"], why_not=UNREADABLE))
+        except Exception as failure:
+            silent = isinstance(failure, Unavailable) and not isinstance(failure, Failed)
+            if silent and run.stuck < PATIENT:
+                raise
+            outcome = _not_judged(page, each, getattr(failure, "code", type(failure).__name__))
         run = run.past(each.key if isinstance(each, Kept) else each.id, outcome)
         yield run
     yield run.turns(page.after)
@@ -106,7 +112,8 @@ def _finished(run: Run, at: int) -> Run:
     """What was found is counted from the record: whoever died has left a page that was begun twice."""
     found = _findings(run)
     counts = {"found": len(found), "repaired": sum(drift.repaired for drift in found)}
-    counted("ReconcileRan", run=run.id, compared=run.compared, under_way=run.under_way, **counts)
+    if not run.dry_run:
+        counted("ReconcileRan", run=run.id, compared=run.compared, under_way=run.under_way, **counts)
     return replace(run, finished_at=at, **counts)
 
 
@@ -148,7 +155,9 @@ def _subscription_judged(page: Page, customer: str, theirs: Theirs) -> str:
         return trials.claiming(changes.settling(ours, gateway.subscription(theirs.id), page.at), page.at)
 
     def tell(before: Customer, revision: Revision | None) -> Drift:
-        return subscription_drift(before.id, _theirs(before, theirs.id), revision and _told(revision, theirs.id))
+        return subscription_drift(
+            theirs.id, before.id, _theirs(before, theirs.id), revision and _told(revision, theirs.id)
+        )
 
     return _judged(page, customer, theirs.customer, step, tell)
 
@@ -172,9 +181,10 @@ def _customer(page: Page, theirs: TheirCustomer) -> str:
     if ours or not theirs.names:
         return "same" if ours else "foreign"
     named = _readable(customer_table.several([theirs.names]).get(theirs.names))
-    if named and not named.stripe_id and named.registering_since:
-        return _registration_judged(page, named.id, theirs.id)
-    if not any(each.fills_slot for each in gateway.subscriptions(theirs.id)):
+    living = any(each.fills_slot for each in gateway.subscriptions(theirs.id))
+    if named and not living and named.was_to_be(theirs):
+        return "under_way" if named.registering(page.at) else _registration_judged(page, named.id, theirs.id)
+    if not living:
         return "foreign"  # of another use of the account, or a stray one that nothing hangs on
     return _found(page, replace(customer_drift(theirs.id, theirs.names, "missing_here"), why_not="not_linked"))
 
@@ -209,7 +219,7 @@ def _invoice_judged(page: Page, customer: str, known: Invoice) -> str:
 
     def tell(before: Customer, revision: Revision | None) -> Drift:
         said = revision.invoices[0] if revision else None
-        return invoice_drift(before.id, customer_table.invoice(before.id, known.place), said)
+        return invoice_drift(known.id, before.id, customer_table.invoice(before.id, known.place), said)
 
     return _judged(page, customer, known.customer, step, tell)
 
@@ -252,7 +262,7 @@ def _judged(
 ) -> str:
     """
     Take the step that a webhook would; if it moves the record there is drift. The repair and the finding are one
-    transaction. Whatever goes wrong with one object is a finding, too, and the others go on.
+    transaction.
     """
     run, at, told = page.run, page.at, []
 
@@ -272,12 +282,6 @@ def _judged(
         return "under_way"
     except NotFound:
         return _found(page, replace(tell(ours, None), why_not="not_found"))
-    except BillingError as refused:
-        if isinstance(refused, Unavailable) and not isinstance(refused, Failed):
-            raise
-        return _found(page, replace(tell(ours, None), classes=["other"], why_not=refused.code))
-    except Exception as failure:  # one that nobody has thought of must not keep the others from being compared
-        return _found(page, replace(tell(ours, None), classes=["other"], why_not=type(failure).__name__))
     if not told:
         return "same"
     page.stirred.add(customer)
@@ -308,11 +312,20 @@ def _log(run: Run, drift: Drift) -> None:
         counted("DriftRepaired" if drift.repaired else "DriftUnrepaired", **keys)
 
 
-def _unreadable(page: Page, theirs: Unreadable) -> str:
-    owner = page.owners.get(theirs.customer)
-    if not owner:
+def _not_judged(page: Page, each: Any, why: str) -> str:
+    about = each.what if isinstance(each, Kept) else each
+    customer = each.customer if isinstance(each, Kept) else page.owners.get(_stripe_customer(each))
+    customer = customer or getattr(about, "names", None)
+    if not customer:
         return "foreign"
-    return _found(page, Drift(theirs.id, owner, ["other"], why_not=UNREADABLE))
+    if isinstance(about, Customer) and about.lives():
+        about = about.live()
+    id = about.theirs.id if isinstance(about, Subscription) else about.id
+    return _found(page, Drift(id, customer, ["other"], why_not=why))
+
+
+def _unreadable(page: Page, rotten: Unreadable) -> str:
+    raise rotten
 
 
 def _readable(found: Customer | Unreadable | None) -> Customer | None:

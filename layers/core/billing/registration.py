@@ -41,9 +41,9 @@ def ensure(id: str, at: int) -> Customer:
                 ours = revision.customer
             late = at >= (ours.registering_since or at) + EXPIRY
             begun = digest(id, ours.created_at, ours.registrations)
-            found = gateway.registered(id) if late else []
-            theirs = found[0] if found else gateway.register(id, begun, ours.profile).id
-            registered = ours.registered(theirs, at)
+            found = [each for each in gateway.registered(id) if ours.was_to_be(each)] if late else []
+            theirs = found[0] if found else gateway.register(id, begun, ours.profile)
+            registered = ours.registered(theirs.id, at)
             records.commit(ours, registered)
             return registered.customer
         except Stale:

@@ -36,6 +36,7 @@ class Run:
     after: Any = None  # the place within the stage: an id of Stripe's, or a key of ours
     compared: int = 0
     under_way: int = 0  # not judged, for it was just changing
+    stuck: int = 0  # slices that have ended at this place because Stripe did not answer
     found: int = 0
     repaired: int = 0
     finished_at: int | None = None
@@ -80,15 +81,13 @@ class Drift:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def subscription_drift(customer: str, before: Theirs | None, after: Theirs | None) -> Drift:
+def subscription_drift(id: str, customer: str, before: Theirs | None, after: Theirs | None) -> Drift:
     """What the classes go by, and whatever else differs. Stripe's ids and numbers: no personal data is in them."""
     differ = _differ(before, after) if before and after else []
     said = [{name: _told(each, name) for name in [*SHOWN, *differ]} if each else {} for each in (before, after)]
     classes = [name for name, names in CLASSES.items() if set(names) & set(differ)]
-    classes = classes or ["missing_here" if not before else "missing_there" if not after else "other"]
-    known = after or before
-    assert known is not None
-    return Drift(known.id, customer, classes, before=said[0], after=said[1])
+    classes = classes or ["missing_there" if not after else "missing_here" if not before else "other"]
+    return Drift(id, customer, classes, before=said[0], after=said[1])
 
 
 def _told(theirs: Theirs, name: str) -> Any:
@@ -102,12 +101,10 @@ def customer_drift(stripe_id: str, customer: str, missing: str) -> Drift:
     return Drift(stripe_id, customer, [missing], before, after)
 
 
-def invoice_drift(customer: str, before: Invoice | None, after: Invoice | None) -> Drift:
+def invoice_drift(id: str, customer: str, before: Invoice | None, after: Invoice | None) -> Drift:
     said = [{name: getattr(each, name) for name in OF_INVOICE} if each else {} for each in (before, after)]
-    known = after or before
-    assert known is not None
-    missing = "missing_here" if not before else "missing_there" if not after else None
-    return Drift(known.id, customer, [missing, "invoice"] if missing else ["invoice"], before=said[0], after=said[1])
+    missing = "missing_there" if not after else "missing_here" if not before else None
+    return Drift(id, customer, [missing, "invoice"] if missing else ["invoice"], before=said[0], after=said[1])
 
 
 def named(run: str) -> str:

@@ -52,7 +52,7 @@ def theirs(said: stripe.Subscription) -> Theirs:
         customer=id_of(said.customer),
         item=item.id,
         price=item.price.id,
-        quantity=item.quantity or 0,
+        quantity=getattr(item, "quantity", None) or 0,  # a metered one has none
         currency=said.currency,
         status=said.status,
         created=said.created,
@@ -203,6 +203,7 @@ def their_customer(said: stripe.Customer) -> TheirCustomer:
     return TheirCustomer(
         said.id,
         change=change_id(said.metadata),
+        created=said.created,
         names=_noted(said.metadata, "customer"),
         payment_method=id_of(on_file) if on_file else None,
         fingerprint=fingerprint(on_file),
