@@ -1,0 +1,211 @@
+"""What adoption promises, tried where it may not be so."""
+
+import copy
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+import process_webhook
+from billing import customer_table, webhook_table
+from billing.holds import PATIENCE
+from billing.webhooks import WebhookEvent
+from local.adopt import Wishes, adopt, matched
+from local.tollgate import Answer, Refused, Tollgate
+from tests.functions.at_stripe import Death, ask
+
+ADMIN = {"claims": {"scope": "billing/admin"}}
+ORDER = {"plan_slug": "team", "payment_method": "pm_card_visa"}
+OFFER = {"name": "Old", "billing_interval": "month", "currency": "usd", "base_price_cents": 900}
+OFFER |= {"price_per_seat_cents": 900, "included_seats": 1}
+FLAT = {"recurring": {"interval": "month"}, "currency": "usd", "unit_amount": "900", "product_data": {"name": "Old"}}
+
+
+def record(customer="ada"):
+    return customer_table.find(customer, 0)
+
+
+def link(api, stripe_customer, customer="ada"):
+    return api("PUT", f"/customers/{customer}/stripe-customer", {"stripe_customer": stripe_customer}, **ADMIN)
+
+
+def made_past_us(stripe, **said):
+    paying = {"payment_method": "pm_card_visa", "invoice_settings": {"default_payment_method": "pm_card_visa"}}
+    return ask(stripe, "POST", "/v1/customers", **paying | said)["id"]
+
+
+def subscribed_past_us(stripe, customer, price, **said):
+    items = [{"price": price, "quantity": "1"}]
+    return ask(stripe, "POST", "/v1/subscriptions", customer=customer, items=items, **said)["id"]
+
+
+# The route
+
+
+def test_a_stripe_customer_that_says_it_is_another_customer_of_ours_is_not_taken_from_that_one(
+    api, plans, stripe, moments, clock
+):
+    def die(now):
+        if now == "after post":
+            raise Death
+
+    moments.append(die)
+    with pytest.raises(Death):
+        api("PUT", "/customer", {"name": "Bob"}, customer="bob")
+    moments.remove(die)
+    (bobs,) = stripe.customers
+    clock.pass_by(seconds=PATIENCE)
+
+    refused = link(api, bobs)
+    bought = api("POST", "/subscription", ORDER, customer="bob")
+    assert (bought.status, refused.status, stripe.customers[bobs]["metadata"]) == (200, 409, {"customer": "bob"})
+
+
+def test_free_days_that_another_system_gave_are_not_taken_for_a_trial_of_ours(api, plans, stripe, clock, hear):
+    """Its metadata may have a word that is one of ours, too."""
+    assert api("PUT", "/plans/tried", OFFER | {"trial_days": 14}).status == 200
+    api("POST", "/subscription", {"plan_slug": "tried", "payment_method": "pm_card_visa"}, customer="bob")
+    (price,) = [each["id"] for each in stripe.prices.values() if each["product"] == "tollgate_tried"]
+    customer = made_past_us(stripe)
+    subscription = subscribed_past_us(stripe, customer, price, trial_period_days="30", metadata={"trial": "spring"})
+    assert link(api, customer).json["subscription"]["status"] == "trialing"
+    hear()
+
+    assert stripe.subscriptions[subscription]["status"] == "trialing"
+    assert [each["amount_paid"] for each in stripe.invoices.values() if each["customer"] == customer] == [0]
+
+
+# Prices
+
+
+def test_a_price_whose_product_is_archived_is_not_put_on_sale(api, stripe):
+    price = ask(stripe, "POST", "/v1/prices", **FLAT)
+    ask(stripe, "POST", f"/v1/products/{price['product']}", active="false")
+
+    refused = api("PUT", "/plans/old", OFFER | {"stripe_price": price["id"]})
+    assert (refused.status, api("GET", "/plans/old").status) == (422, 404)
+
+
+def test_a_price_that_costs_something_else_in_another_currency_is_not_put_on_sale(api, stripe):
+    """Checkout shows whoever comes from there that amount (docs: Manual currency prices); the plan knows of one."""
+    price = ask(stripe, "POST", "/v1/prices", **FLAT)["id"]
+    eur = {"unit_amount": 100, "unit_amount_decimal": "100", "custom_unit_amount": None, "tax_behavior": "unspecified"}
+    stripe._account.tables["price"][price]["currency_options"] = {"eur": eur}
+
+    refused = api("PUT", "/plans/old", OFFER | {"stripe_price": price})
+    assert (refused.status, refused.json["code"]) == (422, "price_unfit")
+
+
+# The command
+
+
+def test_a_customer_that_cannot_be_asked_about_does_not_keep_the_others_from_being_placed(run, old, send, told):
+    def broken(method, path, body, key):
+        if method == "GET" and path == "/customers/over/stripe-customer":
+            return Answer(500, {"message": "Internal Server Error"})
+        return send(method, path, body, key)
+
+    try:
+        run(by=Tollgate(broken, lambda seconds: None))
+    except Refused:
+        pass  # what it comes to is asserted
+    assert customer_table.owner(old.customers["plain0"]) == "plain0"
+    assert [line for line in told if old.customers["over"] in line]
+
+
+def test_whoever_became_a_customer_here_is_none_that_was_left(tollgate, account, past, told, api, plans):
+    """The account is placed whole; from then on people subscribe here, and a run tells that all is placed."""
+    assert api("POST", "/subscription", ORDER, customer="new").status == 200
+    wishes = Wishes(matched("metadata:tenant"), set(), {}, apply=True)
+
+    assert adopt(tollgate, account, wishes, told.append) == 0, told
+
+
+def test_a_price_that_is_to_be_on_sale_now_is_put_on_sale_or_told_not_to_be(run, old, api, told):
+    flat = next(price for price, said in old.said.items() if said["slug"] == "team" and said.get("on_sale"))
+    del old.said[flat]["on_sale"]
+    run()
+    assert api("GET", "/plans/team").status == 404
+    old.said[flat]["on_sale"] = True
+    run()
+
+    on_sale = api("GET", "/plans/team").status == 200
+    assert on_sale or [line for line in told if line.split()[0] == flat]
+
+
+def test_a_record_that_says_what_stripe_does_not_is_no_customer_that_is_there_already(
+    tollgate,
+    account,
+    past,
+    told,
+    api,
+    stripe,
+    moments,
+    context,
+):
+    """
+    Cancelled between Stripe's answer and the link, whose maker died before he asked again: the event was nobody's.
+    The Stripe customer has named ours all along.
+    """
+    price = past.price(**{name: value for name, value in FLAT.items() if name != "product_data"})
+    customer = past.customer(None, metadata={"customer": "ada"})
+    subscription = past.subscribe(customer, price)
+    said = {price: {"slug": "old", "name": "Old", "on_sale": True}}
+    assert api("PUT", "/plans/old", OFFER | {"stripe_price": price}).status == 200
+
+    def cancelled():
+        ask(stripe, "DELETE", f"/v1/subscriptions/{subscription}")
+        event = WebhookEvent(
+            "evt_1", "customer.subscription.deleted", 1, subscription, customer, subscription, False, None
+        )
+        (sample,) = json.loads(Path("events/sqs.json").read_text())["Records"]
+        process_webhook.handler({"Records": [sample | {"body": json.dumps(asdict(event))}]}, context)
+        assert webhook_table.find("evt_1").outcome == "ignored"
+
+        def die():
+            raise Death
+
+        moments.once("after TransactWriteItems", die)
+
+    moments.once("before TransactWriteItems", cancelled)
+    with pytest.raises(Death):
+        link(api, customer)
+    assert record().live().theirs.status == "active"
+
+    adopt(tollgate, account, Wishes(matched("metadata:customer"), set(), said, apply=True), told.append)
+    assert api("GET", "/subscription").status == 404, told
+
+
+def test_what_lives_is_carried_however_many_have_ended_since(api, plans, stripe, clock):
+    """Else it lives on beside what is bought here, and both are charged."""
+    customer = made_past_us(stripe)
+    (price,) = [each["id"] for each in stripe.prices.values() if each["product"] == "tollgate_team"]
+    living = subscribed_past_us(stripe, customer, price)
+    clock.pass_by(seconds=5)
+    ended = subscribed_past_us(stripe, customer, price)
+    ask(stripe, "DELETE", f"/v1/subscriptions/{ended}")
+    for number in range(100):
+        stripe._account.add(copy.deepcopy(stripe.subscriptions[ended]) | {"id": f"sub_more{number}"})
+
+    answer = link(api, customer)
+    assert (answer.status, (answer.json["subscription"] or {}).get("id")) == (200, living)
+    assert api("POST", "/subscription", ORDER).json["code"] == "already_subscribed"
+
+
+def test_a_pause_that_keeps_its_invoices_as_drafts_gives_no_period_away(api, plans, stripe, clock, hear):
+    """It was made in Stripe's dashboard. Those drafts stay drafts when it ends (docs: Pause payment collection)."""
+    customer = made_past_us(stripe)
+    (price,) = [each["id"] for each in stripe.prices.values() if each["product"] == "tollgate_team"]
+    subscription = subscribed_past_us(stripe, customer, price)
+    ask(stripe, "POST", f"/v1/subscriptions/{subscription}", pause_collection={"behavior": "keep_as_draft"})
+    link(api, customer)
+    clock.pass_by(days=31)
+    stripe.tick()
+    hear()
+    assert api("GET", "/subscription").json["access"] is False
+
+    assert api("POST", "/subscription/resume").json["access"] is True
+    clock.pass_by(hours=3)
+    stripe.tick()
+    assert [each["amount_paid"] for each in stripe.invoices.values() if each["status"] == "paid"] == [2000, 2000]
