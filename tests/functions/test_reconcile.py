@@ -320,6 +320,10 @@ def test_a_repair_stays_on_record_though_stripe_fails_when_it_is_asked_again(
     assert not stripe.faults.of_call("GET", path), "it was asked once"
 
 
+def die():
+    raise Death
+
+
 @pytest.fixture
 def second(api, hear, stripe, clock):
     """Eve's trial, on a card that has had its trial with Ada; nothing is heard of it, and it is no news any more."""
@@ -333,12 +337,23 @@ def second(api, hear, stripe, clock):
     return bought
 
 
+def test_two_repairs_of_an_object_in_a_run_are_told_as_what_both_did(reconciled, second, stripe, clock, moments, api):
+    """Whoever died after the end of a second trial left it to be recorded, by the same run."""
+    run = {"key": "k", "claims": ADMIN}
+    moments.once("after post", die)
+    with pytest.raises(Death):
+        api("POST", "/reconcile", {"dry_run": False}, **run)
+    clock.pass_by(minutes=5)
+    begun = api("POST", "/reconcile", {"dry_run": False}, **run).json
+
+    (told,) = api("GET", f"/reconcile/{begun['run']}", claims=ADMIN).json["drift"]
+    assert (told["object"], told["repaired"], told["before"]) == (second, True, {})
+    assert told["classes"] == ["missing_here", "status", "period"] and told["after"]["status"] == "active"
+
+
 def test_a_second_trial_is_ended_the_next_night_if_the_night_died_before(
     reconciled, second, stripe, clock, context, moments
 ):
-    def die():
-        raise Death
-
     at_call(
         stripe, moments, "GET", f"/v1/subscriptions/{second}", lambda: moments.once("after TransactWriteItems", die)
     )

@@ -267,7 +267,8 @@ def _judged(
     run, at, told = page.run, page.at, []
 
     def marks(before: Customer, revision: Revision) -> list[dict]:
-        told[:] = [replace(tell(before, revision), repaired=True)] if revision.moved else []
+        drifts = [replace(tell(before, revision), repaired=True)] if revision.moved else []
+        told[:] = [drift.following(run_table.found(run, drift.object)) for drift in drifts]
         return [run_table.finding(run, drift, at) for drift in told]
 
     if stripe_id in page.warm and customer not in page.stirred:

@@ -44,12 +44,18 @@ def save(run: Run, at: int) -> Run:
 def finding(run: Run, drift: Drift, at: int) -> dict:
     """
     The write that puts it on record: with the repair, if there is one. Of two in a run the later counts, but nothing
-    that is only found covers a repair: then it is refused.
+    that is only found covers a repair: then it is refused. A repair that follows another says what both did.
     """
     item = {"pk": f"run#{run.id}", "sk": f"drift#{drift.object}"} | asdict(drift) | {"expires": at + MEMORY}
     if drift.repaired:
         return dynamodb.put(TABLE, item)
     return dynamodb.put(TABLE, item, "attribute_not_exists(pk) OR repaired = :no", no=False)
+
+
+def found(run: Run, object: str) -> Drift | None:
+    """What the run has on record of an object."""
+    item = dynamodb.get(TABLE, pk=f"run#{run.id}", sk=f"drift#{object}")
+    return Drift(**_fields(item)) if item else None
 
 
 def findings(run: str, most: int, after: str | None = None) -> tuple[list[Drift], str | None]:

@@ -80,6 +80,13 @@ class Drift:
     def public(self) -> dict:
         return {name: getattr(self, name) for name in self.__slots__}
 
+    def following(self, earlier: Drift | None) -> Drift:
+        """Of two repairs in a run one is told: from what our record said first to what Stripe says last."""
+        if not earlier or not earlier.repaired:
+            return self
+        further = [name for name in self.classes if name not in earlier.classes]
+        return replace(self, classes=earlier.classes + further, before=earlier.before)
+
 
 def subscription_drift(id: str, customer: str, before: Theirs | None, after: Theirs | None) -> Drift:
     """What the classes go by, and whatever else differs. Stripe's ids and numbers: no personal data is in them."""
