@@ -313,13 +313,15 @@ class World:
         return said
 
     def _drift(self):
-        """By object, what was found in all nights; that Stripe failed was found, too, and the next night mended it."""
+        """What was found in all nights. That Stripe failed was found, too, and the next night mended it."""
         told: list[tuple] = []
         for run in run_table.latest(9):
             found, _ = run_table.findings(run.id, 99)
             assert (run.found, run.repaired) == (len(found), sum(each.repaired for each in found))
             seen = [each for each in found if each.repaired or each.why_not != "stripe_failed"]
-            told += [(each.object, each.classes, each.repaired, each.why_not) for each in seen]
+            told += [
+                (each.object, each.classes[0], json.dumps(each.before), each.repaired, each.why_not) for each in seen
+            ]
         return sorted(told)
 
     def _behind(self, customer):
