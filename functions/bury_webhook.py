@@ -1,4 +1,4 @@
-"""Dead-letter queue: events whose workers were killed, again and again, before they could write down why."""
+"""Dead-letter queue: events that have waited too long, or whose workers were killed before they could say why."""
 
 from aws_lambda_powertools import Logger
 
@@ -17,5 +17,5 @@ def handler(batch: dict, context) -> None:
         except Malformed:
             alarmed("unreadable", message_id=message["messageId"])
             continue
-        webhook_table.bury(event, "no worker lived to finish it")
-        logger.error("buried", event=event.id, type=event.type)
+        if webhook_table.bury(event, "no worker lived to finish it"):
+            logger.error("buried", event=event.id, type=event.type)

@@ -2,6 +2,7 @@
 
 import time
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from random import uniform
 from traceback import extract_tb
@@ -102,7 +103,7 @@ def _handle(procedure, members: list, context) -> list[dict]:
         return []
     except Exception as failure:  # the one place that catches all: a poisoned event must not hold up its customer
         if isinstance(failure, (Conflict, Unavailable)) and not isinstance(failure, Failed):
-            return _later(members, failure.code)
+            return _later(members, failure.code, errors.named(failure))
         if len(members) > 1:  # nor its neighbours
             return [message for member in members for message in _handle(procedure, [member], context)]
         return _failed(members[0], failure)
@@ -122,9 +123,12 @@ def _failed(member: tuple, failure: Exception) -> list[dict]:
     return [message] if failures else []
 
 
-def _later(members: list, code: str) -> list[dict]:
+def _later(members: list, code: str, error: str | None = None) -> list[dict]:
     """No fault of the events: busy, moved, out of reach or out of time. It does not count; and not all at once."""
     for message, _ in members:
         queue.defer(message, jitter=uniform(0.5, 1))
+    with suppress(Unavailable):  # what they wait for may be the store itself
+        for _, event in members if error else []:
+            webhook_table.deferred(event, error)
     logger.info("deferred", code=code, events=[event.id for _, event in members])
     return [message for message, _ in members]

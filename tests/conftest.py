@@ -28,7 +28,7 @@ os.environ.update(POWERTOOLS_SERVICE_NAME="tollgate", SCHEDULES="schedules", SCH
 os.environ.update(RECONCILE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:reconcile", STACK="tollgate-test")
 
 import billing.api
-from billing import dynamodb, gateway, plan_table, queue, scheduler, secrets, standing
+from billing import dynamodb, gateway, plan_table, queue, scheduler, secrets, standing, webhook_table
 from billing.webhooks import envelope
 from local.stripe_simulator import Simulator, serve
 
@@ -182,7 +182,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    entries = (billing.api, *map(importlib.import_module, ("process_webhook", "sweep", "reconcile")))
+    entries = (billing.api, webhook_table, *map(importlib.import_module, ("process_webhook", "sweep", "reconcile")))
     for entry in entries:
         monkeypatch.setattr(entry, "time", SimpleNamespace(time=clock.now, monotonic=time.monotonic))
     return clock

@@ -51,7 +51,7 @@ MAY = {
     "get_reconciliation": {"Subscriptions": {GET, QUERY}},
     "receive_webhook": SECRET | {"Webhooks": {"sqs:SendMessage"}},
     "process_webhook": CHANGE | {"WebhookEvents": {GET, PUT}, "Webhooks": {"sqs:ChangeMessageVisibility"}},
-    "bury_webhook": {"WebhookEvents": {PUT}},
+    "bury_webhook": {"WebhookEvents": {GET, PUT}},
     "sweep": CHANGE
     | CARRY_ON
     | {"Subscriptions": {GET, QUERY, PUT, UPDATE}, "Subscriptions/index/held": {QUERY}}

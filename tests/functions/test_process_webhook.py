@@ -2,10 +2,11 @@ import json
 from random import Random
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 import bury_webhook
 import process_webhook
-from billing import customer_table, dynamodb, queue, secrets
+from billing import customer_table, dynamodb, queue, secrets, webhook_table
 from billing.webhooks import envelope
 from tests.functions.at_stripe import batch, row
 
@@ -100,11 +101,13 @@ def test_an_outage_of_stripe_or_a_wrong_key_counts_against_no_event(process, str
     queue.send(envelope(event))
     waiting = received()
     stripe.fault("unreachable", method="GET", times=40)
+    silent = ["retrying", 0, "Unavailable (unavailable) from APIConnectionError"]
     for _ in range(6):
-        assert len(process(waiting)) == 1 and row(event["id"]) == []
+        assert len(process(waiting)) == 1 and row(event["id"]) == silent
     stripe.faults.clear()
     stripe.api_key = "sk_test_other"
-    assert len(process(waiting)) == 1 and row(event["id"]) == []
+    shut = ["retrying", 0, "Misconfigured (misconfigured) from AuthenticationError"]
+    assert len(process(waiting)) == 1 and row(event["id"]) == shut
     stripe.api_key = None
     assert process(waiting) == [] and row(event["id"]) == ["done", 0]
 
@@ -147,7 +150,8 @@ def test_when_stripe_is_busy_the_event_waits_and_it_does_not_count(process, stri
     busy = received()  # the queue's own message, which can be hidden
     stripe.fault("rate_limit", method="GET", path="/v1/subscriptions/.*", times=3)
 
-    assert process(busy) == [busy["Records"][0]["messageId"]] and row(event["id"]) == []
+    assert process(busy) == [busy["Records"][0]["messageId"]]
+    assert row(event["id"]) == ["retrying", 0, "Busy (stripe_busy) from RateLimitError"]
     assert 1 <= waits[0]["VisibilityTimeout"] <= 2
     assert process(busy) == [] and row(event["id"]) == ["done", 0]
 
@@ -335,6 +339,34 @@ def test_an_unknown_status_keeps_the_access_of_the_last_known_one_and_allows_no_
     assert api("PUT", "/subscription/seats", {"quantity": 10}).json["code"] == "not_changeable"
 
 
+def test_where_nothing_follows_state_and_marks_are_one_transaction(process, stripe, subscribed, moments):
+    events = updated(seats(stripe, subscribed["id"], 9)) + updated(seats(stripe, subscribed["id"], 7))
+    asked = []
+    moments.append(lambda now: asked.append(now.removeprefix("before ")) if now.startswith("before ") else None)
+
+    assert process(batch(events)) == []
+    assert asked == ["GetItem", "GetItem", "get", "TransactWriteItems"]  # whose it is, the record, what Stripe says
+    assert record().subscription.theirs.quantity == 7 and row(events[0]["id"]) == ["done", 0]
+
+
+def test_that_an_event_waits_is_noted_neither_over_its_end_nor_at_the_cost_of_its_neighbours(
+    process, api, stripe, subscribed, moments
+):
+    (event,) = updated(seats(stripe, subscribed["id"], 9))
+    (late,) = updated(seats(stripe, subscribed["id"], 7))
+    process(batch([event]))
+    stripe.fault("unreachable", method="GET", times=2)
+    assert process(batch([event, late])) == ["m0", "m1"]
+    assert (row(event["id"]), row(late["id"])[:2]) == (["done", 0], ["retrying", 0])
+
+    def unreachable():
+        raise EndpointConnectionError(endpoint_url="dynamodb")
+
+    stripe.fault("unreachable", method="GET", times=2)
+    moments.once("before PutItem", unreachable)
+    assert process(batch([late])) == ["m0"]
+
+
 def test_what_no_worker_lived_to_finish_is_buried_with_its_reason(process, stripe, subscribed, context):
     (event,) = updated(seats(stripe, subscribed["id"], 9))
     bury_webhook.handler(batch([event]), context)
@@ -343,6 +375,26 @@ def test_what_no_worker_lived_to_finish_is_buried_with_its_reason(process, strip
     assert process(batch([event])) == [] and row(event["id"]) == ["done", 0]
     bury_webhook.handler(batch([event]), context)  # late: what is done stays done
     assert row(event["id"]) == ["done", 0]
+
+
+def test_what_is_done_is_not_told_to_be_buried(process, stripe, subscribed, context, caplog):
+    (event,) = updated(seats(stripe, subscribed["id"], 9))
+    process(batch([event]))
+
+    bury_webhook.handler(batch([event]), context)
+    assert "buried" not in caplog.text
+
+
+def test_one_that_is_buried_keeps_why_it_waited_and_how_often_it_was_replayed(process, stripe, subscribed, context):
+    (event,) = updated(seats(stripe, subscribed["id"], 9))
+    bury_webhook.handler(batch([event]), context)
+    assert webhook_table.replays(webhook_table.find(event["id"]))
+    stripe.fault("unreachable", method="GET", times=2)
+    process(batch([event]))
+
+    bury_webhook.handler(batch([event]), context)
+    buried = webhook_table.find(event["id"])
+    assert (buried.outcome, buried.replays) == ("failed", 1) and "(unavailable)" in buried.error
 
 
 def test_invoices_are_listed_with_fresh_links(process, api, stripe, subscribed):

@@ -17,6 +17,8 @@ from billing.runs import Run
 from billing.webhooks import envelope
 from tests.functions.at_stripe import Death, ask, pays_with
 
+ORDER = {"plan_slug": "team", "quantity": 5, "payment_method": "pm_card_visa"}
+
 
 def record(customer="ada"):
     return customer_table.find(customer, 0)
@@ -237,9 +239,8 @@ def test_it_applies_nothing_and_lets_go_after_half_an_hour(swept, stripe, subscr
 
 
 def test_one_hold_that_cannot_be_settled_does_not_keep_the_others(api, plans, stripe, dies, clock, caplog):
-    order = {"plan_slug": "team", "quantity": 5, "payment_method": "pm_card_visa"}
     for customer in ("ada", "bob"):
-        api("POST", "/subscription", order, customer=customer)
+        api("POST", "/subscription", ORDER, customer=customer)
         dies("after", customer)
     ours = record("ada")
     assert ours.pending
@@ -270,3 +271,129 @@ def test_stripe_out_of_reach_moves_nothing(stripe, subscribed, context, counts):
 
     sweep.handler({}, context)
     assert run_table.swept() == before and "SweepRan" not in counts()
+
+
+@pytest.fixture
+def two(api, plans, stripe):
+    """Ada and Bob have five seats each."""
+    return {name: api("POST", "/subscription", ORDER, customer=name).json["id"] for name in ("ada", "bob")}
+
+
+def test_a_hold_on_what_stripe_cannot_show_does_not_keep_the_sweep_from_the_others(two, stripe, dies, clock, context):
+    for name in two:
+        dies("after", name)
+    clock.pass_by(minutes=2)
+    stripe.faults.add(kind="failed", method="GET", path=f"/v1/subscriptions/{two['ada']}", times=99)
+
+    sweep.handler({}, context)
+    assert record("bob").pending is None
+
+
+def test_a_hold_that_someone_takes_up_while_the_sweep_looks_is_not_released(
+    api, subscribed, stripe, dies, clock, moments, caplog
+):
+    dies("before")
+    clock.pass_by(minutes=30)
+    taken = []
+
+    def die():
+        raise Death
+
+    def take():
+        """By a caller who came a second before the half hour was over, and is about to ask Stripe."""
+        clock.ahead -= 2
+        moments.once("before post", die)
+        with pytest.raises(Death):
+            api("PUT", "/subscription/seats", {"quantity": 8})
+        clock.ahead += 2
+        taken.append(record().pending)
+
+    moments.once("after get", take)
+    sweeping.holds(int(clock.now()), time.monotonic() + 60, None)
+    assert taken[0].sent_at > taken[0].held_at  # so it is young again, and whoever took it may be alive
+    assert record().pending == taken[0]
+    assert "hold_not_recovered" not in caplog.text
+
+
+def test_an_event_that_came_two_days_late_and_failed_because_stripe_did_is_tried_again(
+    subscribed,
+    hear,
+    swept,
+    stripe,
+    clock,
+):
+    """Stripe delivers for three days, and the sweep reads thirty."""
+    hear()
+    known = set(stripe.events)
+    seats(stripe, subscribed["id"], 9)
+    (late,) = [
+        each
+        for id, each in stripe.events.items()
+        if id not in known and each["type"] == "customer.subscription.updated"
+    ]
+    clock.pass_by(days=2)
+    for _ in range(5):
+        webhook_table.failed(envelope(late), errors.named(errors.Failed("HTTP 500")))
+
+    swept()
+    assert rows()[late["id"]] == "done"
+
+
+def test_an_event_that_waits_to_be_tried_again_is_not_enqueued_again_by_each_sweep(
+    subscribed, stripe, aws, clock, received
+):
+    told = next(iter(stripe.events.values()))
+    for _ in range(5):
+        webhook_table.failed(envelope(told), errors.named(errors.Failed("HTTP 500")))
+    for _ in range(4):
+        sweeping.innocents(int(clock.now()), time.monotonic() + 60)
+        clock.pass_by(minutes=1)
+
+    url = webhook_table.os.environ["WEBHOOK_QUEUE"]
+    told = sweeping.queue.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+    assert told["Attributes"]["ApproximateNumberOfMessages"] == "1"
+
+
+def test_each_hour_for_a_day_after_it_failed_first_it_is_tried_again_and_then_no_more(
+    subscribed, stripe, clock, counts
+):
+    told = next(iter(stripe.events.values()))
+    tried = []
+    for hour in range(30):
+        for _ in range(5):  # whatever is tried fails again
+            webhook_table.failed(envelope(told), errors.named(errors.Failed("HTTP 500")))
+        counts()
+        sweeping.innocents(int(clock.now()), time.monotonic() + 60)
+        tried += [hour] if "EventsReplayed" in counts() else []
+        clock.pass_by(hours=1)
+
+    assert tried == list(range(24))
+
+
+def test_a_sweep_that_is_carried_on_tries_nothing_again(swept, subscribed, stripe):
+    swept()
+    told = next(iter(stripe.events.values())) | {"id": "evt_failed"}
+    for _ in range(5):
+        webhook_table.failed(envelope(told), errors.named(errors.Failed("HTTP 500")))
+
+    swept(after=None)
+    assert rows()["evt_failed"] == "failed"
+    swept()
+    assert rows()["evt_failed"] != "failed"
+
+
+@pytest.mark.parametrize(("silent", "settled"), [(2, True), (3, False)])
+def test_a_silent_stripe_ends_the_sweep_when_three_holds_in_a_row_have_met_it(
+    api, plans, stripe, dies, clock, context, counts, silent, settled
+):
+    names = ["ada", "bob", "eve", "zoe"]
+    ids = {name: api("POST", "/subscription", ORDER, customer=name).json["id"] for name in names}
+    for name in names:
+        dies("after", name)
+        clock.pass_by(seconds=1)
+    clock.pass_by(minutes=2)
+    for name in names[:silent]:
+        stripe.faults.add(kind="unreachable", method="GET", path=f"/v1/subscriptions/{ids[name]}", times=99)
+
+    sweep.handler({}, context)
+    assert (record("zoe").pending is None, "SweepRan" in counts()) == (settled, settled)

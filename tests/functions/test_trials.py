@@ -8,6 +8,7 @@ import stripe as library
 
 from billing import customer_table, translation
 from billing.holds import PATIENCE
+from tests.functions.at_stripe import row
 
 TRIAL = {"name": "Trial", "billing_interval": "month", "currency": "usd", "base_price_cents": 3000, "trial_days": 14}
 YEARLY = TRIAL | {"name": "Yearly", "billing_interval": "year", "base_price_cents": 30_000}
@@ -352,3 +353,35 @@ def test_the_card_of_a_trial_that_was_begun_on_a_page_stays_its_own_when_a_dead_
 
     assert (record("ada").pending, record("ada").trial_card, customer_table.trialed(VISA)) == (None, VISA, "ada")
     assert api("POST", "/subscription", CARD, customer="bob").json["status"] == "active"
+
+
+@pytest.fixture
+def second(api, stripe):
+    """Bob's trial on the card that has had its trial with Ada, begun on Stripe's page."""
+    api("PUT", "/plans/trial", TRIAL)
+    api("POST", "/subscription", {"plan_slug": "trial", "payment_method": "pm_card_visa"})
+    session = api("POST", "/checkout", {"plan_slug": "trial"} | PAGE, customer="bob").json["id"]
+    return stripe.complete_checkout(session, "pm_card_visa")
+
+
+def test_what_an_event_leads_to_and_fails_of_is_tried_again_or_on_record_as_failed(second, hear, stripe, clock, swept):
+    stripe.faults.add(kind="card_declined", method="POST", path=f"/v1/subscriptions/{second}", times=1)
+    again = hear("checkout.session.completed")
+    (event,) = [id for id, each in stripe.events.items() if each["type"] == "checkout.session.completed"]
+
+    assert again or row(event)[0] != "done"
+
+
+def test_what_stripe_keeps_failing_at_holds_its_customers_other_events_for_five_attempts_at_most(
+    second,
+    hear,
+    stripe,
+    clock,
+):
+    stripe.faults.add(kind="failed", method="POST", path=f"/v1/subscriptions/{second}", times=9999)
+    deliveries = 0
+    while deliveries < 12 and hear():
+        deliveries += 1
+        clock.pass_by(minutes=15)
+
+    assert deliveries <= 5

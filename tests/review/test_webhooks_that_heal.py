@@ -2,23 +2,19 @@
 
 import json
 import logging
-import time
 from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
 
 import pytest
 
-import bury_webhook
-import process_webhook
 import reconcile
-import sweep
-from billing import customer_table, errors, reconciliation, records, run_table, sweeping, webhook_table
+from billing import customer_table, reconciliation, records, run_table, webhook_table
 from billing.customers import Revision
 from billing.holds import Step
 from billing.runs import Run
 from billing.webhooks import envelope
-from tests.functions.at_stripe import Death, ask, batch, row
+from tests.functions.at_stripe import Death, ask
 from tests.functions.conftest import drain, hear, reconciled, schedules, swept  # noqa: F401
 
 ADMIN = {"scope": "billing/admin"}
@@ -80,16 +76,6 @@ def rot(customer):
 
 
 # One object must not stop everything
-
-
-def test_a_hold_on_what_stripe_cannot_show_does_not_keep_the_sweep_from_the_others(two, stripe, dies, clock, context):
-    for name in two:
-        dies("after", name)
-    clock.pass_by(minutes=2)
-    stripe.faults.add(kind="failed", method="GET", path=f"/v1/subscriptions/{two['ada']}", times=99)
-
-    sweep.handler({}, context)
-    assert record("bob").pending is None
 
 
 @pytest.mark.parametrize("lost", ["a subscription", "an invoice"])
@@ -242,14 +228,6 @@ def second(api, stripe):
     return stripe.complete_checkout(session, "pm_card_visa")
 
 
-def test_what_an_event_leads_to_and_fails_of_is_tried_again_or_on_record_as_failed(second, hear, stripe, clock, swept):  # noqa: F811
-    stripe.faults.add(kind="card_declined", method="POST", path=f"/v1/subscriptions/{second}", times=1)
-    again = hear("checkout.session.completed")
-    (event,) = [id for id, each in stripe.events.items() if each["type"] == "checkout.session.completed"]
-
-    assert again or row(event)[0] != "done"
-
-
 def test_a_second_trial_that_a_night_could_not_end_the_next_night_does(second, swept, reconciled, stripe, clock):  # noqa: F811
     """docs/runbook.md, follow_up_unfinished: "The next event of that customer, or the next night, tries it again."."""
     clock.pass_by(minutes=5)
@@ -267,121 +245,7 @@ def test_a_second_trial_that_a_night_could_not_end_the_next_night_does(second, s
     assert stripe.subscriptions[second]["status"] == "active"
 
 
-def test_what_stripe_keeps_failing_at_holds_its_customers_other_events_for_five_attempts_at_most(
-    second,
-    hear,  # noqa: F811
-    stripe,
-    clock,
-):
-    stripe.faults.add(kind="failed", method="POST", path=f"/v1/subscriptions/{second}", times=9999)
-    deliveries = 0
-    while deliveries < 12 and hear():
-        deliveries += 1
-        clock.pass_by(minutes=15)
-
-    assert deliveries <= 5
-
-
-def test_an_event_whose_object_was_not_found_for_an_hour_has_its_effect_when_it_is(
-    subscribed,
-    hear,  # noqa: F811
-    swept,  # noqa: F811
-    stripe,
-    clock,
-):
-    """For an hour the key was another account's: Stripe knew nothing of ours."""
-    hear()
-    ours = stripe._account.tables["subscription"]
-    seats(stripe, subscribed["id"], 9)
-    gone = ours.pop(subscribed["id"])
-    hear()
-    ours[subscribed["id"]] = gone
-    clock.pass_by(hours=1)
-
-    swept()
-    assert record().subscription.theirs.quantity == 9
-
-
-def test_an_event_that_has_waited_out_a_long_outage_is_tried_again_by_itself(subscribed, hear, swept, stripe, context):  # noqa: F811
-    """A hundred deliveries of at most a quarter of an hour are 17 hours: what has waited so long is buried."""
-    hear()
-    known = set(stripe.events)
-    seats(stripe, subscribed["id"], 9)
-    waited = [each for id, each in stripe.events.items() if id not in known]
-    stripe.faults.add(kind="unreachable", method="GET", path="/v1/subscriptions", times=99)
-    assert process_webhook.handler(batch(waited), context)["batchItemFailures"]
-    stripe.faults.clear()
-    bury_webhook.handler(batch(waited), context)
-
-    swept()
-    assert {row(each["id"])[0] for each in waited} <= {"done", "ignored"}
-
-
-def test_an_event_that_came_two_days_late_and_failed_because_stripe_did_is_tried_again(
-    subscribed,
-    hear,  # noqa: F811
-    swept,  # noqa: F811
-    stripe,
-    clock,
-):
-    """Stripe delivers for three days, and the sweep reads thirty."""
-    hear()
-    known = set(stripe.events)
-    seats(stripe, subscribed["id"], 9)
-    (late,) = [
-        each
-        for id, each in stripe.events.items()
-        if id not in known and each["type"] == "customer.subscription.updated"
-    ]
-    clock.pass_by(days=2)
-    for _ in range(5):
-        webhook_table.failed(envelope(late), errors.named(errors.Failed("HTTP 500")))
-
-    swept()
-    assert row(late["id"])[0] == "done"
-
-
 # What is done is done once
-
-
-def test_an_event_that_waits_to_be_tried_again_is_not_enqueued_again_by_each_sweep(
-    subscribed, stripe, aws, clock, received
-):
-    told = next(iter(stripe.events.values()))
-    for _ in range(5):
-        webhook_table.failed(envelope(told), errors.named(errors.Failed("HTTP 500")))
-    for _ in range(4):
-        sweeping.innocents(int(clock.now()))
-        clock.pass_by(minutes=1)
-
-    url = webhook_table.os.environ["WEBHOOK_QUEUE"]
-    told = sweeping.queue.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
-    assert told["Attributes"]["ApproximateNumberOfMessages"] == "1"
-
-
-def test_a_hold_that_someone_takes_up_while_the_sweep_looks_is_not_released(
-    api, subscribed, stripe, dies, clock, moments
-):
-    dies("before")
-    clock.pass_by(minutes=30)
-    taken = []
-
-    def die():
-        raise Death
-
-    def take():
-        """By a caller who came a second before the half hour was over, and is about to ask Stripe."""
-        clock.ahead -= 2
-        moments.once("before post", die)
-        with pytest.raises(Death):
-            api("PUT", "/subscription/seats", {"quantity": 8})
-        clock.ahead += 2
-        taken.append(record().pending)
-
-    moments.once("after get", take)
-    sweeping.holds(int(clock.now()), time.monotonic() + 60, None)
-    assert taken[0].sent_at > taken[0].held_at  # so it is young again, and whoever took it may be alive
-    assert record().pending == taken[0]
 
 
 # Nobody gets what is another's

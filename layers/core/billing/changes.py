@@ -1,6 +1,7 @@
 """How a wish becomes a fact, here and at Stripe, once: hold, apply, settle; and recover, by looking."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from billing import customer_table, gateway, plan_table, records, steps
@@ -130,9 +131,15 @@ def recover(ours: Customer, at: int) -> Customer:
 
 
 def give_way(ours: Customer, held: Change, at: int) -> Customer:
-    """A hold of which nothing has come: what it had put aside is put back, and it is released."""
-    _insist(steps.restore, ours, held, at)
-    return records.update(ours, lambda current: current.release(held, at), at)
+    """
+    A hold of which nothing has come: what it had put aside is put back, and it is released. Stale, and nothing is
+    touched, if it is no longer this one: someone has taken it up, settled or released it.
+    """
+    current = customer_table.find(ours.id, at)
+    if not current.holds(held):
+        raise Stale("someone else is at this change")
+    _insist(steps.restore, current, held, at)
+    return records.update(current, lambda current: current.release(held, at), at)
 
 
 def _insist(act: Callable[[Change], None], ours: Customer, change: Change, at: int) -> None:
@@ -230,7 +237,8 @@ def _apply(ours: Customer, change: Change, at: int) -> Said:
         if isinstance(failure, Failed) and not isinstance(failure, KeySpent) and not change.failures:
             records.update(ours, lambda current: current.doubt(change, at), at)
         else:
-            give_way(ours, change, at)
+            with suppress(Stale):  # whoever had joined has released it
+                give_way(ours, change, at)
         raise
     said = steps.look(change)
     if not said:

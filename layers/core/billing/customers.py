@@ -335,7 +335,13 @@ class Customer:
         return self.pending is not None and self.pending.overdue(at)
 
     def holds(self, change: Change) -> bool:
-        return self.pending is not None and (self.pending.mark, self.pending.attempt) == (change.mark, change.attempt)
+        """Whether it is this one still: if someone alive has taken it up meanwhile, it is theirs."""
+        held = self.pending
+        return held is not None and (held.mark, held.attempt, held.sent_at) == (
+            change.mark,
+            change.attempt,
+            change.sent_at,
+        )
 
     def public(self) -> dict:
         return {"id": self.id} | {name: getattr(self.profile, name) for name in self.profile.__slots__}

@@ -87,6 +87,12 @@ class Unreadable(Exception):
         self.id, self.customer = id, customer
 
 
+class MissingAtStripe(Exception):
+    """Stripe does not know what an event of its own is about; it may, once the key is of the right account again."""
+
+    code = "missing_at_stripe"
+
+
 class Conflict(BillingError, code="conflict"): ...
 
 
@@ -194,6 +200,6 @@ class KeySpent(Failed, code="stripe_key_spent"): ...
 
 def named(failure: BaseException) -> str:
     """A failure and what it comes from, without their messages: those of libraries may quote a name or an address."""
-    code = f" ({failure.code})" if isinstance(failure, BillingError) else ""
+    code = f" ({failure.code})" if isinstance(failure, (BillingError, MissingAtStripe)) else ""
     cause = f" from {named(failure.__cause__)}" if failure.__cause__ else ""
     return type(failure).__name__ + code + cause

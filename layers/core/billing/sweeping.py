@@ -4,11 +4,14 @@ import time
 
 from billing import changes, customer_table, listings, queue, run_table, webhook_table
 from billing.api import counted, logger
-from billing.errors import BillingError, NotFound, Unavailable
+from billing.errors import BillingError, Failed, NotFound, Stale, Unavailable
 from billing.holds import PATIENCE
 
 DAY = 86_400
 MOST = 500  # in one sweep
+LATE = 4 * DAY  # Stripe delivers for three days; who has failed is tried again for another
+EVERY = 3600  # seconds between two tries of an event that has failed
+SILENCES = 3  # in a row: then it is not the hold
 OVERLAP = 3600  # seconds: Stripe may list an event late, and one that is on its way needs no help
 
 
@@ -47,11 +50,14 @@ def _page(since: int, after: str | None) -> str | None:
     return following
 
 
-def innocents(at: int) -> None:
-    """Events that have failed because Stripe had are tried again, for a day: what ails Stripe passes."""
-    rows, _ = webhook_table.unfinished("failed", at - DAY, MOST)
+def innocents(at: int, deadline: float) -> None:
+    """Events that have failed through no fault of their own are tried again, each hour for a day: what ails passes."""
+    rows, _ = webhook_table.unfinished("failed", at - LATE, MOST)
     for row in rows:
-        if row.innocent and webhook_table.replays(row):
+        if time.monotonic() >= deadline:
+            return
+        due = row.replayed_at + EVERY <= at < row.failed_at + DAY
+        if row.innocent and due and webhook_table.replays(row):
             queue.send(row.event, replay=row.replays + 1)
             counted("EventsReplayed", event=row.event.id)
 
@@ -61,24 +67,30 @@ def holds(at: int, deadline: float, after: dict | None) -> tuple[bool, dict | No
     Find out at Stripe what has become of changes whose makers are dead, the oldest first.
 
     Answers whether it is through; if not, after which hold to go on. One that cannot be settled does not keep the
-    others; Stripe being out of reach does (Unavailable).
+    others, whatever the reason; Stripe being out of reach does (Unavailable), when it has been so for three in a row.
     """
+    silences = 0
     held, following = customer_table.holding(at - PATIENCE, after)
     for customer, since in held:
         if time.monotonic() >= deadline:
             return False, after
-        _recover(customer, at)
+        silences = 0 if _recover(customer, at) else silences + 1
+        if silences == SILENCES:
+            raise Unavailable("none of several holds could be looked at")
         after = customer_table.held_key(customer, since)
     return following is None, following
 
 
-def _recover(customer: str, at: int) -> None:
+def _recover(customer: str, at: int) -> bool:
+    """Answers whether Stripe could be reached."""
     try:
         ours = customer_table.find(customer, at)
         if ours.overdue(at) and not changes.recover(ours, at).pending:
             counted("HoldsRecovered", customer=customer)
-    except Unavailable:
-        raise
+    except Stale:
+        pass  # someone else is at it
     except Exception as failure:  # the next sweep comes back to it, and the others are not to wait
         code = failure.code if isinstance(failure, BillingError) else type(failure).__name__
         logger.error("hold_not_recovered", customer=customer, code=code)
+        return isinstance(failure, Failed) or not isinstance(failure, Unavailable)
+    return True

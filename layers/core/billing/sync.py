@@ -6,7 +6,7 @@ from dataclasses import replace
 from billing import changes, customer_table, dynamodb, gateway, records, trials, webhook_table
 from billing.api import alarmed
 from billing.customers import Customer, Revision
-from billing.errors import Failed, NotFound, Stale, Unavailable
+from billing.errors import MissingAtStripe, NotFound, Stale
 from billing.invoices import Invoice
 from billing.theirs import Theirs
 from billing.webhooks import WebhookEvent
@@ -23,8 +23,13 @@ def refresh(events: Sequence[WebhookEvent], at: int) -> None:
     Record what Stripe now says of the subscription and the invoices that these events are about. Of events that name
     no subscription it is the customer's own: a card may have come or gone.
 
-    One fetch for each object, however many events name it.
+    One fetch for each object, however many events name it. What follows from it is done before the events are: if it
+    fails, so do they.
     """
+    about = {event.object_id for event in events}
+
+    def closed(ours: Customer) -> bool:
+        return ours.checkout is not None and ours.checkout.id in about
 
     def fetch(ours: Customer) -> Revision:
         id = events[0].subscription or (ours.live().theirs.id if ours.lives() else None)
@@ -33,10 +38,13 @@ def refresh(events: Sequence[WebhookEvent], at: int) -> None:
         billed = map(_billed, {event.billed: None for event in events if event.billed})
         return revision.billing(tuple(each for each in billed if each and each.customer == events[0].customer), at)
 
-    ours = _hear(events, fetch, at)
+    def leads(ours: Customer) -> bool:
+        return _unsettled(ours, at, closed(ours)) or trials.second(ours)
+
+    ours = _hear(events, fetch, at, leads)
     if ours:
-        page = ours.checkout
-        follow_up(ours, at, closed=page is not None and page.id in {event.object_id for event in events})
+        follow_up(ours, at, closed(ours))
+        _conclude(events, "done")
 
 
 def refresh_payer(events: Sequence[WebhookEvent], at: int) -> None:
@@ -57,30 +65,44 @@ def follow_up(ours: Customer, at: int, closed: bool = False) -> None:
     What the news of a subscription leads to. To be called with a record that says what Stripe says; `closed`: so has
     Stripe of the page on which it could be bought.
     """
+    if _unsettled(ours, at, closed):
+        ours = changes.recover(ours, at)
+    trials.end_second(ours, at)
+
+
+def _unsettled(ours: Customer, at: int, closed: bool) -> bool:
+    """Another one may live beside what has ended; something is to be put back, or finished."""
     subscription = ours.subscription
     ended = subscription is not None and (subscription.theirs.ended or subscription.lost() is not None)
-    try:
-        if closed or ended or ours.overdue(at):  # another may live beside it; something is to be put back, or finished
-            ours = changes.recover(ours, at)
-        trials.end_second(ours, at)
-    except Failed as failed:  # what led to it is on record by now: it has to come again, as often as it takes
-        raise Unavailable("what an event has led to is not finished") from failed
+    return closed or ended or ours.overdue(at)
 
 
 def _said(ours: Customer, id: str, events: Sequence[WebhookEvent]) -> Theirs:
-    """What lives on record and is not at Stripe stays as it is: with a wrong key nobody's would be there."""
+    """
+    What is on record and not at Stripe stays as it is: with the key of another account nobody's would be there. That
+    there is nothing of it any more is believed if Stripe says that it has deleted the customer.
+    """
     try:
         said = gateway.subscription(id)
-    except NotFound:
+    except NotFound as unknown:
         known = ours.subscription if ours.subscription and ours.subscription.theirs.id == id else None
         known = known or customer_table.aside(ours.id, id)
         if known and not known.theirs.ended:
             alarmed("missing_at_stripe", subscription=id, events=[event.id for event in events])
+        if not _deleted(events[0].customer or ""):
+            raise MissingAtStripe(id) from unknown
         raise Nothing from None
     if events[0].subscription and said.customer != events[0].customer:
         alarmed("other_customer", subscription=id, events=[event.id for event in events])
         raise Nothing
     return said
+
+
+def _deleted(stripe_id: str) -> bool:
+    try:
+        return gateway.customer(stripe_id).deleted
+    except NotFound:
+        return False
 
 
 def _billed(id: str) -> Invoice | None:
@@ -152,23 +174,45 @@ def _stands(event: WebhookEvent) -> bool:
 
 def ignore(events: Sequence[WebhookEvent], at: int) -> None:
     """Nothing to do, and on record that there was nothing."""
+    _conclude(events, "ignored")
+
+
+def _conclude(events: Sequence[WebhookEvent], outcome: str) -> None:
+    """The mark of one that is finished already is refused, and that is as good."""
     for event in events:
-        dynamodb.transact([webhook_table.mark(event, "ignored")])
+        dynamodb.transact([webhook_table.mark(event, outcome)])
 
 
-def _hear(events: Sequence[WebhookEvent], step: Callable[[Customer], Revision], at: int) -> Customer | None:
-    """Each event once; those of a customer who is not ours are ignored, and those that are about nothing."""
+def _hear(
+    events: Sequence[WebhookEvent],
+    step: Callable[[Customer], Revision],
+    at: int,
+    leads: Callable[[Customer], bool] = lambda ours: False,
+) -> Customer | None:
+    """
+    Each event once; those of a customer who is not ours are ignored, and those that are about nothing.
+
+    Answers the customer if its new state `leads` to something: that has to be done before its events are marked.
+    """
     try:
         owner = customer_table.owner(events[0].customer or "nobody")
     except NotFound:
         ignore(events, at)
         return None
     folded = {event.id: event for event in events}.values()  # no transaction may name an item twice
+    owing = False
+
+    def marks(_, revision: Revision) -> list[dict]:
+        nonlocal owing
+        owing = leads(revision.customer)
+        return [] if owing else [webhook_table.mark(event, "done") for event in folded]
+
     try:
-        return record(owner, step, lambda before, revision: [webhook_table.mark(event, "done") for event in folded], at)
+        ours = record(owner, step, marks, at)
     except Nothing:
         ignore(events, at)
         return None
+    return ours if owing else None
 
 
 def record(

@@ -33,6 +33,11 @@ def claiming(revision: Revision, at: int) -> Revision:
     return revision.claiming(card, at) if card and not _had_by_another(ours, card) else revision
 
 
+def second(ours: Customer) -> bool:
+    """Whether it is on a trial of ours, on a card that has had its trial with another customer."""
+    return _had_by_another(ours, _unclaimed(ours))
+
+
 def end_second(ours: Customer, at: int) -> None:
     """
     A trial of ours on a card that has had its trial with another customer is charged now, or cancelled, as its plan
@@ -42,7 +47,7 @@ def end_second(ours: Customer, at: int) -> None:
     """
 
     def decide(ours: Customer) -> Wish | None:
-        if not _had_by_another(ours, _unclaimed(ours)):
+        if not second(ours):
             return None
         subscription = ours.live()
         if subscription.theirs.cancelling or plan_table.of(subscription).second_trial == "cancel":
@@ -56,7 +61,7 @@ def end_second(ours: Customer, at: int) -> None:
             return pricing.cancellation(ours, wish, mark)
         return Draft(subscription.end_trial_steps(mark), restore=subscription.put_back())
 
-    if _had_by_another(ours, _unclaimed(ours)):
+    if second(ours):
         request = Request(ours.id, key=None, fingerprint="", path={}, query={}, at=at)
         changes.carry_out(request, decide, draft, stands=Customer.public)
 

@@ -1,12 +1,23 @@
 """Stripe's events on record: what became of each. A row is a marker only when it says the work is done."""
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import NamedTuple
 
 from billing import dynamodb
-from billing.errors import Failed, NotFound
+from billing.errors import (
+    Busy,
+    ChangeInFlight,
+    Contended,
+    Failed,
+    Misconfigured,
+    MissingAtStripe,
+    NotFound,
+    Stale,
+    Unavailable,
+)
 from billing.periods import rfc3339
 from billing.webhooks import WebhookEvent
 
@@ -17,6 +28,7 @@ MOST_FAILURES = 5
 OPEN = "attribute_not_exists(id) OR NOT outcome IN (:done, :ignored)"
 FINISHED = {"done": "done", "ignored": "ignored"}
 UNFINISHED = ("retrying", "failed")  # only those are in the index: it costs nothing for what went well
+INNOCENT = (Failed, MissingAtStripe, Unavailable, Misconfigured, Contended, Busy, Stale, ChangeInFlight)
 ENVELOPE = {field.name for field in fields(WebhookEvent)}
 
 
@@ -28,11 +40,16 @@ class Row(NamedTuple):
     attempts: int  # that have failed
     replays: int
     error: str | None
+    failed_at: int  # when it first was given up
+    replayed_at: int  # when it last was tried again; 0: never
 
     @property
     def innocent(self) -> bool:
-        """It has failed because Stripe had: by what `errors.named` says of the last attempt."""
-        return Failed.code in (self.error or "")
+        """
+        It has failed, or waited for too long, because of Stripe, the store, or our key: by what `errors.named` says of
+        the last attempt.
+        """
+        return any(f"({each.code})" in (self.error or "") for each in INNOCENT)
 
     @property
     def cursor(self) -> str:
@@ -62,14 +79,23 @@ def failed(event: WebhookEvent, error: str) -> int | None:
     row = dynamodb.get(TABLE, id=event.id) or {}
     attempts = row.get("attempts", 0) + 1
     outcome = "failed" if attempts >= MOST_FAILURES else "retrying"
-    progress = {"outcome": outcome, "attempts": attempts, "replays": row.get("replays", 0), "error": error}
-    refused = dynamodb.transact([_row(event, **progress)])
-    return None if refused or outcome == "failed" else attempts  # refused: a duplicate of one that is finished
+    noted = _note(event, row, outcome, attempts, error)
+    return attempts if noted and outcome == "retrying" else None
 
 
-def bury(event: WebhookEvent, error: str) -> None:
-    """An event that no worker lived to record as failed."""
-    dynamodb.transact([_row(event, outcome="failed", attempts=MOST_FAILURES, error=error)])
+def deferred(event: WebhookEvent, error: str) -> None:
+    """Why an event waits, through no fault of its own: it does not count."""
+    row = dynamodb.get(TABLE, id=event.id) or {}
+    _note(event, row, "retrying", row.get("attempts", 0), error)
+
+
+def bury(event: WebhookEvent, error: str) -> bool:
+    """
+    An event that no worker lived to record as failed; why it waited, if that is known, is what it failed of. False: it
+    is finished.
+    """
+    row = dynamodb.get(TABLE, id=event.id) or {}
+    return _note(event, row, "failed", MOST_FAILURES, row.get("error", error))
 
 
 def find(id: str) -> Row:
@@ -107,18 +133,26 @@ def replays(row: Row) -> bool:
 
     False: it is no longer failed, or someone else was faster.
     """
-    change, failed = "SET replays = :next, attempts = :none", "outcome = :failed AND replays = :before"
-    values = {"next": row.replays + 1, "none": 0, "failed": "failed", "before": row.replays}
+    change = "SET replays = :next, attempts = :none, replayed_at = :now"
+    failed = "outcome = :failed AND replays = :before"
+    values = {"next": row.replays + 1, "none": 0, "now": int(time.time()), "failed": "failed", "before": row.replays}
     return not dynamodb.transact([dynamodb.update(TABLE, {"id": row.event.id}, change, failed, **values)])
 
 
-def _row(event: WebhookEvent, outcome: str, attempts: int, replays: int = 0, error: str | None = None) -> dict:
-    row = asdict(event) | {"outcome": outcome, "attempts": attempts, "replays": replays}
-    row |= {"error": error} if error else {}
+def _note(event: WebhookEvent, row: dict, outcome: str, attempts: int, error: str) -> bool:
+    """Put on record how far an event is that is not finished, with what `row` has known of it. False: it is."""
+    known = {name: row[name] for name in ("replays", "failed_at", "replayed_at") if name in row}
+    first = {"failed_at": int(time.time())} if outcome == "failed" else {}
+    return not dynamodb.transact([_row(event, outcome, attempts, error=error, **first | known)])
+
+
+def _row(event: WebhookEvent, outcome: str, attempts: int, **further) -> dict:
+    row = asdict(event) | {"outcome": outcome, "attempts": attempts, "replays": 0} | further
     row |= {"unfinished": outcome} if outcome in UNFINISHED else {}
     return dynamodb.put(TABLE, row | {"expires": event.created + MEMORY}, OPEN, **FINISHED)
 
 
 def _read(item: dict) -> Row:
     event = WebhookEvent(**{name: value for name, value in item.items() if name in ENVELOPE})
-    return Row(event, item["outcome"], item["attempts"], item.get("replays", 0), item.get("error"))
+    times = item.get("failed_at", event.created), item.get("replayed_at", 0)
+    return Row(event, item["outcome"], item["attempts"], item.get("replays", 0), item.get("error"), *times)
