@@ -128,7 +128,8 @@ def _later(members: list, code: str, error: str | None = None) -> list[dict]:
     for message, _ in members:
         queue.defer(message, jitter=uniform(0.5, 1))
     with suppress(Unavailable):  # what they wait for may be the store itself
-        for _, event in members if error else []:
-            webhook_table.deferred(event, error)
+        for _, event in members:
+            if error:
+                webhook_table.deferred(event, error)
     logger.info("deferred", code=code, events=[event.id for _, event in members])
     return [message for message, _ in members]
