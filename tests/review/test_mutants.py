@@ -88,16 +88,17 @@ def test_what_was_missed_is_enqueued_in_the_order_in_which_it_was_made(stripe, s
 
 def test_what_failed_because_stripe_did_is_tried_again_for_a_day_and_no_longer(stripe, received, clock):
     now = int(clock.now())
-    failed(now - 2 * 86_400, "evt_old")
-    failed(now - 3600, "evt_new")
+    failed(now - 60, "evt_old")
+    clock.pass_by(days=1)
+    failed(now - 2 * 86_400, "evt_new")  # which came late: it counts from when it failed
 
-    sweeping.innocents(now)
+    sweeping.innocents(int(clock.now()), time.monotonic() + 60)
     assert [queue.received(each).id for each in received()["Records"]] == ["evt_new"]
 
 
 def test_what_is_tried_again_has_five_attempts_and_is_counted(stripe, clock):
     id = failed(int(clock.now()) - 60)
-    sweeping.innocents(int(clock.now()))
+    sweeping.innocents(int(clock.now()), time.monotonic() + 60)
 
     row = webhook_table.find(id)
     assert (row.attempts, row.replays) == (0, 1)
@@ -109,7 +110,7 @@ def test_what_is_finished_meanwhile_is_not_tried_again(stripe, received, clock, 
     moments.once("before UpdateItem", lambda: dynamodb.transact([webhook_table.mark(event, "done")]))
     moments.once("before TransactWriteItems", lambda: dynamodb.transact([webhook_table.mark(event, "done")]))
 
-    sweeping.innocents(int(clock.now()))
+    sweeping.innocents(int(clock.now()), time.monotonic() + 60)
     assert received()["Records"] == [] and webhook_table.find(id).outcome == "done"
 
 
