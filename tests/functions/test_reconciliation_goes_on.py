@@ -1,4 +1,4 @@
-"""What should be true of the pipeline of webhooks and of what heals it, and is not yet."""
+"""Nothing that goes wrong with one object, and nothing that is not ours, stops a reconciliation or leads it astray."""
 
 import json
 import logging
@@ -15,7 +15,6 @@ from billing.holds import Step
 from billing.runs import Run
 from billing.webhooks import envelope
 from tests.functions.at_stripe import Death, ask
-from tests.functions.conftest import drain, hear, reconciled, schedules, swept  # noqa: F401
 
 ADMIN = {"scope": "billing/admin"}
 ORDER = {"plan_slug": "team", "quantity": 5, "payment_method": "pm_card_visa"}
@@ -81,7 +80,7 @@ def rot(customer):
 @pytest.mark.parametrize("lost", ["a subscription", "an invoice"])
 def test_what_is_on_no_record_and_stripe_cannot_show_does_not_stop_the_reconciliation(
     two,
-    hear,  # noqa: F811
+    hear,
     stripe,
     clock,
     context,
@@ -108,7 +107,7 @@ def test_what_is_on_no_record_and_stripe_cannot_show_does_not_stop_the_reconcili
     assert record("ada").subscription.theirs.quantity == 9
 
 
-def test_a_metered_subscription_of_another_system_does_not_stop_the_reconciliation(two, hear, stripe, clock, context):  # noqa: F811
+def test_a_metered_subscription_of_another_system_does_not_stop_the_reconciliation(two, hear, stripe, clock, context):
     """Stripe leaves `quantity` out of a metered item (dj-stripe issue 865, cashier-stripe issue 1254)."""
     hear()
     stranger = ask(stripe, "POST", "/v1/customers", email="someone@example.com")
@@ -124,7 +123,7 @@ def test_a_metered_subscription_of_another_system_does_not_stop_the_reconciliati
     assert record("ada").subscription.theirs.quantity == 9
 
 
-def test_an_invoice_that_names_no_customer_does_not_stop_the_reconciliation(two, hear, stripe, clock, context):  # noqa: F811
+def test_an_invoice_that_names_no_customer_does_not_stop_the_reconciliation(two, hear, stripe, clock, context):
     """`customer` of an invoice is optional in the library's types: it may be of an account."""
     hear()
     other = ask(stripe, "POST", "/v1/customers", email="someone@example.com")
@@ -136,7 +135,7 @@ def test_an_invoice_that_names_no_customer_does_not_stop_the_reconciliation(two,
     assert run_table.latest(1)[0].finished_at
 
 
-def test_a_hold_that_cannot_be_settled_does_not_stop_the_reconciliation(two, hear, stripe, dies, clock, context):  # noqa: F811
+def test_a_hold_that_cannot_be_settled_does_not_stop_the_reconciliation(two, hear, stripe, dies, clock, context):
     hear()
     dies("before", "bob")  # the newest subscription, the first of Stripe's list
     rot("bob")
@@ -161,7 +160,7 @@ def test_a_second_trial_that_cannot_be_ended_does_not_stop_the_reconciliation(ap
 
 def test_a_subscription_at_which_stripe_is_always_silent_does_not_stop_the_reconciliation(
     two,
-    hear,  # noqa: F811
+    hear,
     stripe,
     clock,
     context,
@@ -181,7 +180,7 @@ def test_a_subscription_at_which_stripe_is_always_silent_does_not_stop_the_recon
 
 def test_a_namesake_whose_subscriptions_stripe_cannot_list_does_not_stop_the_reconciliation(
     two,
-    hear,  # noqa: F811
+    hear,
     stripe,
     clock,
     context,
@@ -207,7 +206,7 @@ def test_a_namesake_whose_subscriptions_stripe_cannot_list_does_not_stop_the_rec
 # What is owed comes true
 
 
-def test_a_run_of_the_operators_whose_maker_died_is_carried_on_after_many_nights(aws, stripe, swept, clock, schedules):  # noqa: F811
+def test_a_run_of_the_operators_whose_maker_died_is_carried_on_after_many_nights(aws, stripe, swept, clock, schedules):
     now = int(clock.now())
     for night in ("nightly-20261121T030000Z", "nightly-20261122T030000Z"):
         run = run_table.begin(Run(night, dry_run=False, started_at=now - 86_400))
@@ -228,7 +227,7 @@ def second(api, stripe):
     return stripe.complete_checkout(session, "pm_card_visa")
 
 
-def test_a_second_trial_that_a_night_could_not_end_the_next_night_does(second, swept, reconciled, stripe, clock):  # noqa: F811
+def test_a_second_trial_that_a_night_could_not_end_the_next_night_does(second, swept, reconciled, stripe, clock):
     """docs/runbook.md, follow_up_unfinished: "The next event of that customer, or the next night, tries it again."."""
     clock.pass_by(minutes=5)
     stripe.faults.add(kind="unreachable", method="POST", path=f"/v1/subscriptions/{second}", times=2)
@@ -253,7 +252,7 @@ def test_a_second_trial_that_a_night_could_not_end_the_next_night_does(second, s
 
 @pytest.mark.parametrize("alive", [True, False], ids=["its maker is alive", "its maker died"])
 def test_a_stripe_customer_that_was_there_before_is_not_taken_for_the_one_that_is_being_made(
-    reconciled,  # noqa: F811
+    reconciled,
     stripe,
     two,
     clock,
@@ -279,7 +278,7 @@ def test_a_stripe_customer_that_was_there_before_is_not_taken_for_the_one_that_i
 # The operator is told what is so
 
 
-def test_a_subscription_that_ended_long_ago_is_no_anomaly_every_night(two, hear, reconciled, stripe, clock, caplog):  # noqa: F811
+def test_a_subscription_that_ended_long_ago_is_no_anomaly_every_night(two, hear, reconciled, stripe, clock, caplog):
     month = {"interval": "month"}
     foreign = ask(
         stripe, "POST", "/v1/prices", currency="usd", unit_amount="1", recurring=month, product_data={"name": "Old"}
@@ -297,7 +296,7 @@ def test_a_subscription_that_ended_long_ago_is_no_anomaly_every_night(two, hear,
     assert anomalies(caplog) == []
 
 
-def test_a_look_without_repair_does_not_stand_for_the_nights_reconciliation(reconciled, two, hear, clock, caplog):  # noqa: F811
+def test_a_look_without_repair_does_not_stand_for_the_nights_reconciliation(reconciled, two, hear, clock, caplog):
     """SilentReconcileAlarm: "The nightly reconciliation has not come to its end for thirty hours."."""
     caplog.set_level(logging.INFO)
     hear()
@@ -312,7 +311,7 @@ def test_a_look_without_repair_does_not_stand_for_the_nights_reconciliation(reco
 
 def test_a_slice_of_the_reconciliation_ends_in_time_however_much_stripe_has_just_told(
     two,
-    hear,  # noqa: F811
+    hear,
     stripe,
     clock,
     context,
