@@ -265,7 +265,8 @@ def test_of_plans_that_are_sold_and_prices_that_are_not_nothing_is_told(api, pla
 
     assert hear() == set() and alarms("unsellable_plan") == []
     told = [id for id, each in stripe.events.items() if each["type"] in ("price.updated", "product.updated")]
-    assert len(told) == 7 and {tuple(row(id)) for id in told} == {("done", 0)}
+    assert len(told) in (7, 8)  # that the product is named once more is an event if a second has passed
+    assert {tuple(row(id)) for id in told} == {("done", 0)}
 
 
 # All others, and all at once

@@ -30,8 +30,8 @@ from tests.functions.at_stripe import ask, pays_with
 from tests.slow.saved import Saved, become, items, read_at_once, saved
 
 SEED = 20261123
-PERMUTATIONS = {"on trial": 500, "lost": 100, "deleted": 100}  # of each history, as it has ended
-LIVES = 60
+PERMUTATIONS = {"on trial": 500, "lost": 50, "deleted": 50}  # of each history, as it has ended
+LIVES = 30
 AT_ONCE = 25  # permutations in a test, and
 LIVES_AT_ONCE = 6
 LOST = 0.3
