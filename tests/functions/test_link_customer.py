@@ -1,5 +1,6 @@
 """A Stripe customer that was there before us becomes one of ours: PUT /customers/{id}/stripe-customer."""
 
+import copy
 import logging
 
 import pytest
@@ -217,6 +218,37 @@ def test_what_changes_at_stripe_while_it_is_linked_is_not_missed(api, sold, thei
     assert link(customer).json["subscription"]["status"] == "canceled"
 
 
+def test_free_days_that_another_system_gave_are_not_taken_for_a_trial_of_ours(
+    api, plans, theirs, buys, link, stripe, hear
+):
+    """Its metadata may have a word that is one of ours, too."""
+    assert api("PUT", "/plans/tried", TEAM | {"trial_days": 14}).status == 200
+    api("POST", "/subscription", {"plan_slug": "tried", "payment_method": "pm_card_visa"}, customer="bob")
+    (price,) = [each["id"] for each in stripe.prices.values() if each["product"] == "tollgate_tried"]
+    customer = theirs()
+    subscription = buys(customer, price, trial_period_days="30", metadata={"trial": "spring"})
+    assert link(customer).json["subscription"]["status"] == "trialing"
+    hear()
+
+    assert stripe.subscriptions[subscription]["status"] == "trialing"
+    assert [each["amount_paid"] for each in stripe.invoices.values() if each["customer"] == customer] == [0]
+
+
+def test_what_lives_is_carried_however_many_have_ended_since(api, sold, theirs, buys, link, stripe, clock):
+    """Else it lives on beside what is bought here, and both are charged."""
+    customer = theirs()
+    living = buys(customer, sold)
+    clock.pass_by(seconds=5)
+    ended = buys(customer, sold)
+    ask(stripe, "DELETE", f"/v1/subscriptions/{ended}")
+    for number in range(100):
+        stripe._account.add(copy.deepcopy(stripe.subscriptions[ended]) | {"id": f"sub_more{number}"})
+
+    answer = link(customer)
+    assert (answer.status, (answer.json["subscription"] or {}).get("id")) == (200, living)
+    assert api("POST", "/subscription", ORDER).json["code"] == "already_subscribed"
+
+
 # While a Stripe customer of its own is being made
 
 
@@ -299,6 +331,25 @@ def test_what_a_dead_maker_left_is_alarmed_and_no_customer_of_ours(
     assert alarms(caplog) == ["registration_given_up"]
 
 
+def test_a_stripe_customer_that_says_it_is_another_customer_of_ours_is_not_taken_from_that_one(
+    api, plans, link, stripe, moments, clock
+):
+    def die(now):
+        if now == "after post":
+            raise Death
+
+    moments.append(die)
+    with pytest.raises(Death):
+        api("PUT", "/customer", {"name": "Bob"}, customer="bob")
+    moments.remove(die)
+    (bobs,) = stripe.customers
+    clock.pass_by(seconds=PATIENCE)
+
+    refused = link(bobs)
+    bought = api("POST", "/subscription", ORDER, customer="bob")
+    assert (bought.status, refused.status, stripe.customers[bobs]["metadata"]) == (200, 409, {"customer": "bob"})
+
+
 # Deaths
 
 
@@ -335,3 +386,31 @@ def test_many_subscriptions_and_invoices_fit_into_one_transaction(api, sold, the
 
     assert link(customer).json["subscription"]["id"] in bought
     assert len(customer_table.invoices("ada", 99)) == 10
+
+
+@pytest.fixture
+def billed(stripe):
+    """A draft invoice made past us."""
+
+    def made(customer):
+        ask(stripe, "POST", "/v1/invoiceitems", customer=customer, amount="900", currency="usd")
+        said = {"customer": customer, "pending_invoice_items_behavior": "include"}
+        return ask(stripe, "POST", "/v1/invoices", **said)["id"]
+
+    return made
+
+
+def test_an_open_invoice_comes_along_however_many_are_newer_and_a_draft_does_not(
+    plans, theirs, billed, link, stripe, clock
+):
+    customer = theirs()
+    owed = billed(customer)
+    ask(stripe, "POST", f"/v1/invoices/{owed}/finalize")
+    for _ in range(11):
+        clock.pass_by(seconds=2)
+        ask(stripe, "POST", f"/v1/invoices/{billed(customer)}/pay")
+    draft = billed(customer)
+
+    assert link(customer).status == 200
+    known = {each.id: each.status for each in customer_table.invoices("ada", 50)}
+    assert known[owed] == "open" and draft not in known

@@ -1,6 +1,5 @@
 """What adoption promises, tried where it may not be so."""
 
-import copy
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,6 @@ import pytest
 
 import process_webhook
 from billing import customer_table, webhook_table
-from billing.holds import PATIENCE
 from billing.webhooks import WebhookEvent
 from local.adopt import Wishes, adopt, matched
 from local.tollgate import Answer, Refused, Tollgate
@@ -41,39 +39,6 @@ def subscribed_past_us(stripe, customer, price, **said):
 
 
 # The route
-
-
-def test_a_stripe_customer_that_says_it_is_another_customer_of_ours_is_not_taken_from_that_one(
-    api, plans, stripe, moments, clock
-):
-    def die(now):
-        if now == "after post":
-            raise Death
-
-    moments.append(die)
-    with pytest.raises(Death):
-        api("PUT", "/customer", {"name": "Bob"}, customer="bob")
-    moments.remove(die)
-    (bobs,) = stripe.customers
-    clock.pass_by(seconds=PATIENCE)
-
-    refused = link(api, bobs)
-    bought = api("POST", "/subscription", ORDER, customer="bob")
-    assert (bought.status, refused.status, stripe.customers[bobs]["metadata"]) == (200, 409, {"customer": "bob"})
-
-
-def test_free_days_that_another_system_gave_are_not_taken_for_a_trial_of_ours(api, plans, stripe, clock, hear):
-    """Its metadata may have a word that is one of ours, too."""
-    assert api("PUT", "/plans/tried", OFFER | {"trial_days": 14}).status == 200
-    api("POST", "/subscription", {"plan_slug": "tried", "payment_method": "pm_card_visa"}, customer="bob")
-    (price,) = [each["id"] for each in stripe.prices.values() if each["product"] == "tollgate_tried"]
-    customer = made_past_us(stripe)
-    subscription = subscribed_past_us(stripe, customer, price, trial_period_days="30", metadata={"trial": "spring"})
-    assert link(api, customer).json["subscription"]["status"] == "trialing"
-    hear()
-
-    assert stripe.subscriptions[subscription]["status"] == "trialing"
-    assert [each["amount_paid"] for each in stripe.invoices.values() if each["customer"] == customer] == [0]
 
 
 # Prices
@@ -175,22 +140,6 @@ def test_a_record_that_says_what_stripe_does_not_is_no_customer_that_is_there_al
 
     adopt(tollgate, account, Wishes(matched("metadata:customer"), set(), said, apply=True), told.append)
     assert api("GET", "/subscription").status == 404, told
-
-
-def test_what_lives_is_carried_however_many_have_ended_since(api, plans, stripe, clock):
-    """Else it lives on beside what is bought here, and both are charged."""
-    customer = made_past_us(stripe)
-    (price,) = [each["id"] for each in stripe.prices.values() if each["product"] == "tollgate_team"]
-    living = subscribed_past_us(stripe, customer, price)
-    clock.pass_by(seconds=5)
-    ended = subscribed_past_us(stripe, customer, price)
-    ask(stripe, "DELETE", f"/v1/subscriptions/{ended}")
-    for number in range(100):
-        stripe._account.add(copy.deepcopy(stripe.subscriptions[ended]) | {"id": f"sub_more{number}"})
-
-    answer = link(api, customer)
-    assert (answer.status, (answer.json["subscription"] or {}).get("id")) == (200, living)
-    assert api("POST", "/subscription", ORDER).json["code"] == "already_subscribed"
 
 
 def test_a_pause_that_keeps_its_invoices_as_drafts_gives_no_period_away(api, plans, stripe, clock, hear):

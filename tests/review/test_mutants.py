@@ -259,20 +259,6 @@ def billed(stripe, customer):
     return ask(stripe, "POST", "/v1/invoices", customer=customer, pending_invoice_items_behavior="include")["id"]
 
 
-def test_an_open_invoice_comes_along_however_many_are_newer_and_a_draft_does_not(api, plans, stripe, clock):
-    customer = paying(stripe)
-    owed = billed(stripe, customer)
-    ask(stripe, "POST", f"/v1/invoices/{owed}/finalize")
-    for _ in range(11):
-        clock.pass_by(seconds=2)
-        ask(stripe, "POST", f"/v1/invoices/{billed(stripe, customer)}/pay")
-    draft = billed(stripe, customer)
-
-    assert link(api, customer).status == 200
-    known = {each.id: each.status for each in customer_table.invoices("ada", 50)}
-    assert known[owed] == "open" and draft not in known
-
-
 @pytest.mark.parametrize(
     ("field", "why"),
     [

@@ -28,7 +28,7 @@ def link(request: Request, stripe_id: str) -> Customer:
         try:
             if before.pending:
                 before = changes.caught_up(request)
-            revision = _linked(before, stripe_id, request.at)
+            revision = _linked(before, theirs, request.at)
             if before.registering_since:
                 _tell(stripe_id, gateway.registered(before.id))
             records.commit(before, revision)
@@ -53,15 +53,27 @@ def _found(stripe_id: str) -> TheirCustomer:
     return theirs
 
 
-def _linked(ours: Customer, stripe_id: str, at: int) -> Revision:
+def _linked(ours: Customer, theirs: TheirCustomer, at: int) -> Revision:
     """What our record becomes."""
-    if _owner(stripe_id) not in (None, ours.id):
+    stripe_id = theirs.id
+    owner = _owner(stripe_id)
+    if owner not in (None, ours.id):
         raise StripeCustomerTaken(f"{stripe_id} is another customer of ours")
+    if not owner and _named(theirs, ours.id, at):
+        raise StripeCustomerTaken(f"{stripe_id} names another customer of ours")
     had = gateway.subscriptions(stripe_id)
     revision = ours.linked(stripe_id, any(each.trial_ends_at for each in had), at)
-    for theirs in _carried(ours, had):
-        revision = revision.then(changes.settling(revision.customer, theirs, at))
+    for each in _carried(ours, had):
+        revision = revision.then(changes.settling(revision.customer, each, at))
     return revision.billing(tuple(_unknown(ours.id, stripe_id)), at)
+
+
+def _named(theirs: TheirCustomer, id: str, at: int) -> bool:
+    """
+    Whether it says that it is another customer, who is on record: whoever registers is on record before Stripe hears of
+    it, so it may have been made for that one by someone who died, and is taken up when that one comes again.
+    """
+    return theirs.names not in (None, id) and customer_table.find(theirs.names, at).version > 0
 
 
 def _carried(ours: Customer, had: Iterable[Theirs]) -> list[Theirs]:

@@ -92,12 +92,20 @@ def subscription(id: str) -> Theirs:
 
 
 def subscriptions(customer: str) -> list[Theirs]:
-    """The newest first: what was made within the life of a hold is among a hundred. A deleted customer has none."""
-    listed = {"customer": customer, "status": "all", "limit": 100, "expand": [f"data.{path}" for path in EXPAND]}
+    """
+    The newest hundred first, among which is what was made within the life of a hold; then those older ones that live,
+    however many have ended since. Stripe lists what is not canceled if no status is said. A deleted customer has none.
+    """
+    listed: Any = {"customer": customer, "limit": 100, "expand": [f"data.{path}" for path in EXPAND]}
     try:
-        return [translation.theirs(each) for each in ask(client().v1.subscriptions.list, listed).data]
+        newest = ask(client().v1.subscriptions.list, listed | {"status": "all"})
+        others = client().v1.subscriptions.list
+        rest = ask(lambda: list(others(listed).auto_paging_iter())) if newest.has_more else []
     except errors.NotFound:
         return []
+    known = {each.id for each in newest.data}
+    older = [translation.theirs(each) for each in rest if each.id not in known]
+    return [*map(translation.theirs, newest.data), *(theirs for theirs in older if not theirs.ended)]
 
 
 def invoice(id: str) -> Invoice:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 LIFE = 25  # seconds: the function's timeout
 PATIENCE = 2 * LIFE  # seconds: whoever sent an older hold's steps is dead, and so is whoever joined in time
 GOOD_FOR = 30 * 60  # seconds in which a hold may be sent: prices and periods move, and so does what it was drafted on
+MARK = r"[0-9a-f]{32}"  # what a digest is
 EXPIRY = 23 * 3600  # seconds: an hour before Stripe may forget an idempotency key
 
 

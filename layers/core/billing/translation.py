@@ -1,5 +1,6 @@
 """Stripe's objects in our words. Only the doors to Stripe see those."""
 
+import re
 from collections import Counter
 from collections.abc import Container, Iterable
 from dataclasses import replace
@@ -11,6 +12,7 @@ import stripe
 from billing.checkouts import Session
 from billing.customers import TheirCustomer
 from billing.discounts import Discount
+from billing.holds import MARK
 from billing.invoices import Invoice, Upcoming
 from billing.prices import TheirPrice, Tier
 from billing.proration import Line
@@ -69,7 +71,7 @@ def theirs(said: stripe.Subscription) -> Theirs:
         fingerprint=fingerprint(said.default_payment_method),
         schedule=_schedule(said.schedule) if isinstance(said.schedule, stripe.SubscriptionSchedule) else None,
         change=change_id(said.metadata),
-        trial=_noted(said.metadata, "trial"),
+        trial=_trial(said.metadata),
         awaited=_awaited(said, item.id),
         latest_invoice=id_of(said.latest_invoice) if said.latest_invoice else None,
         open_invoice=_open_invoice(said),
@@ -302,6 +304,12 @@ def change_id(metadata) -> str | None:
 
 def _noted(metadata, name: str) -> str | None:
     return metadata[name] if metadata and name in metadata else None
+
+
+def _trial(metadata) -> str | None:
+    """The mark of the change that granted it. Another system's metadata may have a word of that name, too."""
+    said = _noted(metadata, "trial") if change_id(metadata) and _noted(metadata, "customer") else None
+    return said if said and re.fullmatch(MARK, said) else None
 
 
 def origin(metadata) -> str | None:
