@@ -13,6 +13,7 @@ ASKED_FOR = {
     "checkout.session": ("line_items",),
     "coupon": ("retired",),
     "invoice": ("payments", "confirmation_secret"),
+    "price": ("currency_options",),
     "webhook_endpoint": ("secret",),
 }
 NULL_UNLESS_ASKED = {"price": ("tiers",), "plan": ("tiers",)}
@@ -65,7 +66,7 @@ LINKS: dict[str, dict[str, str | None]] = {
     },
     "payment_method": {"customer": "customer"},
     "plan": {"product": "product", "tiers": None},
-    "price": {"product": "product", "tiers": None},
+    "price": {"currency_options": None, "product": "product", "tiers": None},
     "product": {"default_price": "price"},
     "refund": {"charge": "charge", "customer": "customer", "payment_intent": "payment_intent"},
     "promotion_code": {"customer": "customer", "promotion.coupon": "coupon"},

@@ -109,7 +109,19 @@ LABELS: dict[str, Shape] = {
     "tax_behavior": choice("exclusive", "inclusive", "unspecified"),
     "transfer_lookup_key": flag,
 }
+
+
+def _currencies(value: Any, name: str) -> dict[str, int]:
+    """Other currencies, each to its amount; tiers of their own are not simulated."""
+    if not isinstance(value, dict) or not all(
+        isinstance(said, dict) and [*said] == ["unit_amount"] for said in value.values()
+    ):
+        raise invalid(f"Invalid hash: {name}", name)
+    return {code: whole(said["unit_amount"], f"{name}[{code}]") for code, said in value.items()}
+
+
 AMOUNTS: dict[str, Shape] = {
+    "currency_options": _currencies,
     "billing_scheme": choice("per_unit", "tiered"),
     "currency": text,
     "product": text,
@@ -143,6 +155,9 @@ def create_price(account: Account, params: dict[str, Any]) -> Record:
         "billing_scheme": scheme,
         "created": account.now(),
         "currency": currency,
+        "currency_options": {
+            code: _option(cents) for code, cents in {currency: amount, **params.get("currency_options", {})}.items()
+        },
         "custom_unit_amount": None,
         "livemode": False,
         "lookup_key": params.get("lookup_key"),
@@ -160,6 +175,12 @@ def create_price(account: Account, params: dict[str, Any]) -> Record:
     }
     account.emit("price.created", account.add(price))
     return price
+
+
+def _option(amount: int | None) -> Record:
+    decimal = None if amount is None else str(amount)
+    option: Record = {"custom_unit_amount": None, "tax_behavior": "unspecified"}
+    return option | {"unit_amount": amount, "unit_amount_decimal": decimal}
 
 
 def _recurring(said: dict[str, Any]) -> Record:

@@ -187,3 +187,23 @@ def test_whoever_dies_is_completed_by_the_next(api, put, price, moments, on_sale
         assert found(api, theirs) == (slug, 1) and plan_table.latest(slug).version == 1
         assert (api("GET", f"/plans/{slug}").status == 200) == on_sale
     assert moment >= 8
+
+
+def test_a_price_whose_product_is_archived_is_not_put_on_sale(api, put, price, stripe):
+    theirs = price()
+    ask(stripe, "POST", f"/v1/products/{stripe.prices[theirs]['product']}", active="false")
+
+    refused = put(theirs)
+    assert (refused.status, refused.json["code"], api("GET", "/plans/team").status) == (422, "price_unfit", 404)
+    assert put(theirs, on_sale=False).status == 200
+
+
+def test_a_price_that_costs_something_else_in_another_currency_is_not_put_on_sale(api, put, price):
+    """Checkout shows whoever comes from there that amount (docs: Manual currency prices); the plan knows of one."""
+    flat = {"billing_scheme": "per_unit", "tiers": None, "tiers_mode": None, "unit_amount": "900"}
+    theirs = price(**flat, currency_options={"eur": {"unit_amount": "100"}})
+    offer = {"base_price_cents": 900, "included_seats": 1}
+
+    refused = put(theirs, **offer)
+    assert (refused.status, refused.json["code"]) == (422, "price_unfit") and "eur" in refused.json["detail"]
+    assert put(theirs, on_sale=False, **offer).status == 200

@@ -269,6 +269,30 @@ def test_of_plans_that_are_sold_and_prices_that_are_not_nothing_is_told(api, pla
     assert {tuple(row(id)) for id in told} == {("done", 0)}
 
 
+def test_an_archived_product_takes_the_plan_that_has_a_price_of_it_with_it(api, stripe, hear, alarms):
+    terms = {"recurring": {"interval": "month"}, "currency": "usd", "unit_amount": "9000"}
+    price = ask(stripe, "POST", "/v1/prices", product_data={"name": "Old"}, **terms)
+    offer = TEAM | {"price_per_seat_cents": 9000, "included_seats": 1, "stripe_price": price["id"]}
+    assert api("PUT", "/plans/old", offer).status == 200
+    ask(stripe, "POST", f"/v1/products/{price['product']}", active="false")
+    hear()
+
+    assert [told["price"] for told in alarms("unsellable_plan")] == [price["id"]]
+
+
+def test_an_archived_product_of_another_use_of_the_account_costs_a_call_or_two(stripe, plans, hear):
+    """Prices that are made for one sale each (price_data) are of one product; there may be tens of thousands."""
+    product = ask(stripe, "POST", "/v1/products", name="Shirts")["id"]
+    for amount in range(1, 121):
+        ask(stripe, "POST", "/v1/prices", product=product, currency="usd", unit_amount=str(amount))
+    hear()
+    ask(stripe, "POST", f"/v1/products/{product}", active="false")
+    stripe.calls.clear()
+
+    hear("product.updated")
+    assert len(stripe.calls) <= 3, len(stripe.calls)
+
+
 # All others, and all at once
 
 

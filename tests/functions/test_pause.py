@@ -1,8 +1,11 @@
 """A pause: no money is taken until a date, or until it is resumed; whether it gives access meanwhile, the plan says."""
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
+from tests.functions.at_stripe import Death, ask
 
 
 @pytest.fixture
@@ -215,3 +218,68 @@ def test_one_that_cannot_be_paid_yet_stays_paused_and_says_what_to_confirm(api, 
     assert (resumed.status, resumed.json["status"], resumed.json["access"]) == (200, "paused", False)
     assert resumed.json["payment"]["client_secret"]
     assert stripe.subscriptions[trial["id"]]["status"] == "paused"
+
+
+@pytest.fixture
+def kept(api, subscribed, stripe, clock, hear):
+    """Paused in Stripe's dashboard until its invoices are drafts that stay drafts: the newest."""
+    paused = {"behavior": "keep_as_draft"}
+    ask(stripe, "POST", f"/v1/subscriptions/{subscribed['id']}", pause_collection=paused)
+    hear()
+    clock.pass_by(days=31)
+    stripe.tick()
+    clock.pass_by(hours=2)
+    stripe.tick()
+    hear()
+    (draft,) = [id for id, each in stripe.invoices.items() if each["status"] == "draft"]
+    return draft
+
+
+def test_a_pause_that_keeps_its_invoices_as_drafts_gives_no_period_away(api, kept, stripe, clock):
+    """It was made in Stripe's dashboard. Those drafts stay drafts when it ends (docs: Pause payment collection)."""
+    assert api("GET", "/subscription").json["access"] is False
+
+    assert api("POST", "/subscription/resume").json["access"] is True
+    clock.pass_by(hours=3)
+    stripe.tick()
+    assert [each["amount_paid"] for each in stripe.invoices.values() if each["status"] == "paid"] == [6000, 6000]
+    assert stripe.invoices[kept]["status"] == "void"
+
+
+@pytest.mark.parametrize("posts", range(1, 5))
+def test_whoever_dies_while_a_kept_draft_is_discarded_leaves_it_to_be_discarded(
+    api, kept, stripe, clock, moments, posts
+):
+    passed = iter(range(1, posts))
+
+    def die(now):
+        if now == "after post" and next(passed, None) is None:
+            raise Death
+
+    moments.append(die)
+    with contextlib.suppress(Death):
+        api("POST", "/subscription/resume")
+    moments.remove(die)
+    clock.pass_by(minutes=2)
+    api("POST", "/subscription/resume")
+
+    assert api("GET", "/subscription").json["access"] is True
+    assert [each["amount_paid"] for each in stripe.invoices.values() if each["status"] == "paid"] == [6000, 6000]
+    assert stripe.invoices[kept]["status"] == "void"
+
+
+def test_a_kept_draft_that_the_balance_pays_is_not_paid_by_it(api, kept, stripe):
+    customer = stripe.invoices[kept]["customer"]
+    ask(stripe, "POST", f"/v1/customers/{customer}/balance_transactions", amount="-20000", currency="usd")
+    assert api("POST", "/subscription/resume").json["access"] is True
+    assert stripe.customers[customer]["balance"] == -14000 and stripe.invoices[kept]["status"] != "paid"
+
+
+def test_a_kept_draft_of_which_the_new_period_cannot_be_paid_stays_one(api, kept, stripe):
+    customer = stripe.invoices[kept]["customer"]
+    card = ask(stripe, "POST", "/v1/payment_methods/pm_card_chargeCustomerFail/attach", customer=customer)["id"]
+    ask(stripe, "POST", f"/v1/subscriptions/{api('GET', '/subscription').json['id']}", default_payment_method=card)
+
+    assert api("POST", "/subscription/resume").json["code"] == "payment_declined"
+    assert stripe.invoices[kept]["status"] == "draft"
+    assert api("GET", "/subscription").json["collection_paused"] is True

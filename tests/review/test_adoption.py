@@ -44,24 +44,6 @@ def subscribed_past_us(stripe, customer, price, **said):
 # Prices
 
 
-def test_a_price_whose_product_is_archived_is_not_put_on_sale(api, stripe):
-    price = ask(stripe, "POST", "/v1/prices", **FLAT)
-    ask(stripe, "POST", f"/v1/products/{price['product']}", active="false")
-
-    refused = api("PUT", "/plans/old", OFFER | {"stripe_price": price["id"]})
-    assert (refused.status, api("GET", "/plans/old").status) == (422, 404)
-
-
-def test_a_price_that_costs_something_else_in_another_currency_is_not_put_on_sale(api, stripe):
-    """Checkout shows whoever comes from there that amount (docs: Manual currency prices); the plan knows of one."""
-    price = ask(stripe, "POST", "/v1/prices", **FLAT)["id"]
-    eur = {"unit_amount": 100, "unit_amount_decimal": "100", "custom_unit_amount": None, "tax_behavior": "unspecified"}
-    stripe._account.tables["price"][price]["currency_options"] = {"eur": eur}
-
-    refused = api("PUT", "/plans/old", OFFER | {"stripe_price": price})
-    assert (refused.status, refused.json["code"]) == (422, "price_unfit")
-
-
 # The command
 
 
@@ -140,21 +122,3 @@ def test_a_record_that_says_what_stripe_does_not_is_no_customer_that_is_there_al
 
     adopt(tollgate, account, Wishes(matched("metadata:customer"), set(), said, apply=True), told.append)
     assert api("GET", "/subscription").status == 404, told
-
-
-def test_a_pause_that_keeps_its_invoices_as_drafts_gives_no_period_away(api, plans, stripe, clock, hear):
-    """It was made in Stripe's dashboard. Those drafts stay drafts when it ends (docs: Pause payment collection)."""
-    customer = made_past_us(stripe)
-    (price,) = [each["id"] for each in stripe.prices.values() if each["product"] == "tollgate_team"]
-    subscription = subscribed_past_us(stripe, customer, price)
-    ask(stripe, "POST", f"/v1/subscriptions/{subscription}", pause_collection={"behavior": "keep_as_draft"})
-    link(api, customer)
-    clock.pass_by(days=31)
-    stripe.tick()
-    hear()
-    assert api("GET", "/subscription").json["access"] is False
-
-    assert api("POST", "/subscription/resume").json["access"] is True
-    clock.pass_by(hours=3)
-    stripe.tick()
-    assert [each["amount_paid"] for each in stripe.invoices.values() if each["status"] == "paid"] == [2000, 2000]

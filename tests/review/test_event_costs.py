@@ -6,22 +6,9 @@ import time
 import pytest
 
 from billing import sweeping
-from tests.functions.at_stripe import Death, ask
+from tests.functions.at_stripe import Death
 
 TEAM_ORDER = {"plan_slug": "team", "quantity": 5, "payment_method": "pm_card_visa"}
-
-
-def test_an_archived_product_of_another_use_of_the_account_costs_a_call_or_two(stripe, plans, hear):
-    """Prices that are made for one sale each (price_data) are of one product; there may be tens of thousands."""
-    product = ask(stripe, "POST", "/v1/products", name="Shirts")["id"]
-    for amount in range(1, 121):
-        ask(stripe, "POST", "/v1/prices", product=product, currency="usd", unit_amount=str(amount))
-    hear()
-    ask(stripe, "POST", f"/v1/products/{product}", active="false")
-    stripe.calls.clear()
-
-    hear("product.updated")
-    assert len(stripe.calls) <= 3, len(stripe.calls)
 
 
 def test_no_log_tells_an_id_that_is_an_e_mail_address(api, plans, stripe, clock, moments, caplog):

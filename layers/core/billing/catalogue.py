@@ -48,14 +48,15 @@ def _adopt(offer: Plan, request: Request, on_sale: bool) -> Plan:
             plan_table.remember(known, request.key, request.fingerprint, request.at)
         return known
     try:
-        agree(gateway.price(price), offer, on_sale)
+        theirs = gateway.price(price)
+        agree(theirs, offer, on_sale)
     except NotFound as unknown:
         raise PriceUnfit("unknown: Stripe has no such price") from unknown
     if known:
         plan_table.publish(known, before, _along(known, request))
         return known
     last = plan_table.latest(offer.slug)
-    adopted = replace(offer, version=last.version + 1 if last else 1)
+    adopted = replace(offer, version=last.version + 1 if last else 1, product=theirs.product)
     plan_table.adopt(adopted, before, on_sale, _along(adopted, request))
     return adopted
 
@@ -75,7 +76,7 @@ def _sell(offer: Plan, request: Request) -> Plan:
     else:
         draft = replace(offer, version=last.version + 1 if last else 1)
         plan_table.add(draft)
-    priced = replace(draft, price=gateway.publish(draft))
+    priced = replace(draft, price=gateway.publish(draft), product=gateway.product_of(draft.slug))
     plan_table.publish(priced, before, _along(priced, request))
     return priced
 
@@ -96,9 +97,17 @@ def inspect(events: Sequence[WebhookEvent], at: int) -> None:
 def _unsellable(event: WebhookEvent) -> list[Plan]:
     about = event.object_id or "none"
     if event.type.startswith("product."):
-        return [plan for price in gateway.archived(about) if (plan := _sold(price))]
+        plans = _sold_of(about)
+        return plans if plans and gateway.archived(about) else []
     plan = _sold(about)
     return [plan] if plan and not gateway.sellable(about) else []
+
+
+def _sold_of(product: str) -> list[Plan]:
+    """The plans on sale at prices of this product: of another use of the account it may have ever so many."""
+    plan_table.forget()
+    plans = [plan_table.version(slug, number) for slug, number in plan_table.in_force().items()]
+    return [plan for plan in plans if (plan.product or gateway.product_of(plan.slug)) == product]
 
 
 def _sold(price: str) -> Plan | None:

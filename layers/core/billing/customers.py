@@ -352,6 +352,7 @@ class Customer:
         told = bought and {
             "id": bought.theirs.id,
             "status": bought.theirs.status,
+            "seats": bought.theirs.quantity,
             "plan": bought.plan,
             "plan_version": bought.plan_version,
         }

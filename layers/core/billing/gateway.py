@@ -21,7 +21,7 @@ from billing.prices import TheirPrice
 from billing.proration import Proration
 from billing.refunds import Ending, Paid
 from billing.theirs import Theirs
-from billing.translation import EXPAND
+from billing.translation import EXPAND, PRICED
 from billing.webhooks import API_VERSION
 
 TRIES = 3
@@ -262,11 +262,17 @@ def portal_configuration() -> str:
     return found or ask(client().v1.billing_portal.configurations.create, params, begun).id
 
 
-def unpaid(theirs: Theirs) -> bool:
-    """Whether the period that runs was given up: its invoice is void, for it fell into a pause, or uncollectible."""
+def given_up(theirs: Theirs) -> Invoice | None:
+    """
+    The invoice of the period that runs, if that was given up: it is void, for it fell into a pause, or uncollectible,
+    or a draft that nothing will finalize, as a pause made in Stripe's dashboard may leave (docs: Pause payment
+    collection).
+    """
     asked: Any = {"subscription": theirs.id, "limit": 100, "created": {"gte": theirs.current_period_start}}
     made = [each for each in ask(client().v1.invoices.list, asked).data if each.billing_reason in PERIODIC]
-    return bool(made) and made[0].status in ("void", "uncollectible")
+    newest = made[0] if made else None
+    kept = newest is not None and newest.status == "draft" and not newest.auto_advance
+    return translation.invoice(newest) if newest and (kept or newest.status in ("void", "uncollectible")) else None
 
 
 def promotion(code: str | None, customer: str) -> str | None:
@@ -439,7 +445,12 @@ def booked(customer: str, mark: str) -> list[stripe.CustomerBalanceTransaction]:
 
 
 def price(id: str) -> TheirPrice:
-    return translation.price(ask(client().v1.prices.retrieve, id, {"expand": ["tiers"]}))
+    return translation.price(ask(client().v1.prices.retrieve, id, {"expand": PRICED}))
+
+
+def product_of(slug: str) -> str:
+    """The Stripe product of what is published under a slug."""
+    return f"tollgate_{slug}"
 
 
 def publish(plan: Plan) -> str:
@@ -447,7 +458,7 @@ def publish(plan: Plan) -> str:
     The Stripe price of a plan version, made once, under a product that is made once. The lookup key moves to it: it has
     the product's name, for the account may hold prices of others under the bare one.
     """
-    product = f"tollgate_{plan.slug}"
+    product = product_of(plan.slug)
     try:
         ask(client().v1.products.update, product, {"name": plan.name})
     except errors.NotFound:
@@ -470,23 +481,20 @@ def publish(plan: Plan) -> str:
     return ask(client().v1.prices.create, price, key(f"plan:{plan.slug}:{plan.version}:{mark['terms']}")).id
 
 
-def archived(product: str) -> list[str]:
-    """The prices that nobody new can be sold, because their product was archived; none, if it was not."""
+def archived(product: str) -> bool:
+    """Whether nobody new can be sold what is of it. One that has prices cannot be deleted (docs: Delete a product)."""
     try:
-        if ask(client().v1.products.retrieve, product).active:
-            return []
-    except errors.NotFound:  # one that has prices cannot be deleted (docs: Delete a product)
-        return []
-    return [price.id for price in ask(lambda: list(client().v1.prices.list({"product": product}).auto_paging_iter()))]
-
-
-def sellable(price: str) -> bool:
-    """Whether a new subscription can be made to it: neither it nor its product was archived or deleted."""
-    try:
-        said = ask(client().v1.prices.retrieve, price, {"expand": ["product"]})
+        return not ask(client().v1.products.retrieve, product).active
     except errors.NotFound:
         return False
-    return said.active and isinstance(said.product, stripe.Product) and bool(getattr(said.product, "active", False))
+
+
+def sellable(id: str) -> bool:
+    """Whether a new subscription can be made to it: neither it nor its product was archived or deleted."""
+    try:
+        return price(id).active
+    except errors.NotFound:
+        return False
 
 
 def key(text: str) -> dict:

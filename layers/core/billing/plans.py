@@ -9,6 +9,7 @@ from billing.periods import MONTHS
 
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"  # of a plan, and of what it names: features, limits, metrics
 MOST_SEATS = 1_000_000
+APART = ("version", "price", "product")  # from what a plan offers
 MOST_METRICS = 15  # of a plan: a change of terms moves the totals of two plans in a transaction of a hundred writes
 
 # Three decimals of which the last is 0; two decimals that are 00 (Stripe's docs: Supported currencies).
@@ -60,6 +61,7 @@ class Plan:
     limits: dict[str, int | None] = field(default_factory=dict)
     metrics: dict[str, Metric] = field(default_factory=dict)
     price: str | None = None  # Stripe's price_...; None while the version is a draft
+    product: str | None = None  # Stripe's, that the price is of
 
     def tiers(self) -> list[dict]:
         """
@@ -103,8 +105,8 @@ class Plan:
         return self.content() == other.content()
 
     def content(self) -> dict:
-        """All that is sold, without the number and the price of the version."""
-        return {name: getattr(self, name) for name in self.__slots__ if name not in ("version", "price")}
+        """All that is sold, without the number of the version and what Stripe has for it."""
+        return {name: getattr(self, name) for name in self.__slots__ if name not in APART}
 
     def public(self) -> dict:
         metrics = {

@@ -26,7 +26,7 @@ class TheirPrice:
     """What Stripe says of a price. Amounts in minor units of `currency`; Stripe has up to 12 decimals of one."""
 
     id: str
-    active: bool
+    active: bool  # it, and its product
     currency: str
     interval: str | None  # day, week, month, year; None: it is paid once
     interval_count: int = 1
@@ -37,6 +37,7 @@ class TheirPrice:
     packaged: bool = False  # the quantity is divided before it is priced
     custom: bool = False  # the customer chooses the amount
     product: str = ""
+    others: Sequence[str] = ()  # currencies that it has an amount of its own in
 
     def total(self, seats: int) -> Decimal:
         """
@@ -119,11 +120,20 @@ def agree(price: TheirPrice, plan: Plan, on_sale: bool) -> None:
     """
     Whether the plan may stand for the price: PriceUnfit if none may, PriceDiffers if this one says something else.
 
-    An archived price is of those who have it: Stripe lets nobody buy it.
+    An archived price is of those who have it: Stripe lets nobody buy it. One that costs something of its own in another
+    currency is, too: Checkout would charge a customer from there that (docs: Manual currency prices).
     """
     cost(price)
     if on_sale and not price.active:
-        raise PriceUnfit("inactive: Stripe lets nobody buy it; with `on_sale: false` it is of those who have it")
+        raise PriceUnfit(
+            "inactive: it or its product is archived, and Stripe lets nobody buy it; with `on_sale: false` it is of "
+            "those who have it"
+        )
+    if on_sale and price.others:
+        raise PriceUnfit(
+            f"currencies: it has amounts in {', '.join(price.others)}, too, and Checkout would charge those; with "
+            "`on_sale: false` it is of those who have it"
+        )
     if price.currency != plan.currency:
         raise PriceDiffers(f"the price is in {price.currency}, the plan in {plan.currency}")
     if price.interval != plan.billing_interval:

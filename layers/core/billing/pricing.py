@@ -146,7 +146,7 @@ def _reckon(ours: Customer, wish: Wish, instant: int, at: int) -> Reckoning:
     if not trialing:
         _compare(ours, proration, plan, quantity, resets)
     owed = proration.net_cents > 0 and not trialing
-    if proration.credit_cents and gateway.unpaid(theirs):
+    if proration.credit_cents and gateway.given_up(theirs):
         resets = resets or owed
         repricing = subscription.unprorated(price, quantity, anew=resets)
         if not resets:

@@ -144,6 +144,24 @@ def _see_voided(step: Step, mark: str) -> Theirs | None:
     return gateway.subscription(said.subscription) if said.status == "void" and said.subscription else None
 
 
+def _discard_draft(step: Step, options: dict) -> None:
+    """
+    What a pause has kept of a period that was given up is charged never: Stripe voids no draft, and deletes none of a
+    subscription (docs: Delete a draft invoice), so it is finalized without being charged, then void. One that the
+    customer's balance covers would be paid by that: it stays a draft, and the operator is told.
+    """
+    finalize, void = _keys(options, "finalize", "void")
+    invoice = ask(client().v1.invoices.retrieve, step.target, {"expand": ["customer"]})
+    if invoice.status == "draft":
+        if invoice.total + min(0, invoice.customer.balance) <= 0:
+            raise errors.StripeRefused("the draft of a pause stays one: the balance would pay it")
+        invoice = ask(client().v1.invoices.finalize_invoice, step.target, {"auto_advance": False}, finalize)
+    if invoice.status == "open":
+        invoice = ask(client().v1.invoices.void_invoice, step.target, {}, void)
+    if invoice.status != "void":
+        raise errors.StripeRefused(f"the draft of a pause is {invoice.status}, and the period has begun anew")
+
+
 def _put_on_file(step: Step, options: dict) -> None:
     """What the customer's charges are tried on from now on. To do it twice changes nothing."""
     attach, default = _keys(options, "attach", "default")
@@ -305,6 +323,7 @@ CALLS = {
     "release_schedule": Call(_release_schedule, _see_released),
     "release_blank": Call(_release_blank),
     "void_invoice": Call(_void_invoice, _see_voided),
+    "discard_draft": Call(_discard_draft),
     "put_on_file": Call(_put_on_file),
     "update_customer": Call(_update_customer, _see_customer),
     "set_tax_id": Call(_set_tax_id),

@@ -26,6 +26,7 @@ EXPAND = [  # of a subscription
     "pending_setup_intent",
     "schedule",
 ]
+PRICED = ["currency_options", "product", "tiers"]  # of a price
 
 PHASE = {  # of a schedule: what is sent again as it was; the shares of Stripe Connect are not
     "automatic_tax",
@@ -213,11 +214,12 @@ def their_customer(said: stripe.Customer) -> TheirCustomer:
 
 
 def price(said: stripe.Price) -> TheirPrice:
-    """With its tiers, if they have been asked for."""
-    recurring = said.recurring
+    """With its tiers, its other currencies and whether its product is archived, if they have been asked for."""
+    recurring, product = said.recurring, said.product
+    currencies = said.currency_options.to_dict() if said.currency_options else {}
     return TheirPrice(
         id=said.id,
-        active=said.active,
+        active=said.active and (isinstance(product, str) or bool(getattr(product, "active", False))),
         currency=said.currency,
         interval=recurring.interval if recurring else None,
         interval_count=recurring.interval_count if recurring else 1,
@@ -227,7 +229,8 @@ def price(said: stripe.Price) -> TheirPrice:
         mode=said.tiers_mode,
         packaged=said.transform_quantity is not None,
         custom=said.custom_unit_amount is not None,
-        product=id_of(said.product),
+        product=id_of(product),
+        others=sorted(currencies.keys() - {said.currency}),
     )
 
 
