@@ -1,4 +1,4 @@
-"""GET /stripe-prices/{price}/plan: the version of a plan that a Stripe price belongs to, be it on sale or not."""
+"""GET /stripe-prices/{price}/plan: the version of a plan that a Stripe price belongs to, and what is sold now."""
 
 from billing import plan_table
 from billing.api import Request, endpoint
@@ -6,4 +6,6 @@ from billing.api import Request, endpoint
 
 @endpoint(of_customer=False)
 def handler(request: Request) -> dict:
-    return plan_table.priced(request.path["price"]).public()
+    plan = plan_table.priced(request.path["price"])
+    sold = plan_table.pointer(plan.slug)
+    return plan.public() | {"sold": sold and {"version": sold["version"], "retired": sold["retired"]}}

@@ -23,9 +23,9 @@ from urllib.parse import quote
 import yaml
 from pydantic import ValidationError
 
-from local.contract import SLUG, Offer, errors, nameable, prices
+from local.contract import ENDED, SLUG, Offer, errors, nameable, prices
 from local.plans import Loader, Parser, say, text_of
-from local.stripe_account import Account, Customer, Living, reached
+from local.stripe_account import Account, Customer, Living, Unanswered, reached
 from local.tollgate import Refused, Tollgate, Wrong, over_http
 
 THERE, DONE, WOULD, LEFT = "already there", "done", "would be done", "left"
@@ -50,6 +50,8 @@ WHY = {
     "no_plan": "its price is of no plan",
     "currency": "it is paid in another currency than its plan",
     "classic": "its billing mode is classic; MIGRATE=1 makes it flexible, for good",
+    "not_answered": "Tollgate or Stripe has not answered about it: run it again",
+    "differs": "it is a version already, and PRICES says something else of it",
     "migration_refused": "Stripe does not make its billing mode flexible",
 }
 
@@ -89,18 +91,22 @@ def adopt(tollgate: Tollgate, account: Account, wishes: Wishes, say: Callable[[s
         fates.append(Fate(LEFT, ["no_such_stripe_customer"]))
         say(_line(id, fates[-1]))
     said = {each.id: wishes.ids(each) for each in customers}
-    shared = Counter(id for id in said.values() if id)
+    shared = Counter(_alike(id) for id in said.values() if id)
     passed = 0
     for each in customers:
         theirs, id = living.get(each.id, []), said[each.id]
         if not id and not theirs:
             passed += 1
             continue
-        fate = _one(tollgate, account, wishes, each, id, shared[id or ""] > 1, theirs, versions)
+        fate = _answered(
+            lambda each=each, id=id, theirs=theirs: _one(
+                tollgate, account, wishes, each, id, shared[_alike(id or "")] > 1, theirs, versions
+            )
+        )
         fates.append(fate)
         if fate.outcome != THERE:
             say(_line(each.id, fate))
-    told = {reason.split()[0] for fate in fates if fate.outcome == LEFT for reason in fate.why}
+    told = {reason.split()[0].rstrip(":") for fate in fates if fate.outcome == LEFT for reason in fate.why}
     for reason in (reason for reason in WHY if reason in told):
         say(f"{reason}: {WHY[reason]}")
     say(f"prices: {_sum(priced, wishes.apply)}")
@@ -108,6 +114,23 @@ def adopt(tollgate: Tollgate, account: Account, wishes: Wishes, say: Callable[[s
     if not wishes.apply:
         say("nothing has been done: APPLY=1 does it")
     return 1 if any(fate.outcome == LEFT for fate in [*priced, *fates]) else 0
+
+
+def _answered(judge: Callable[[], Fate]) -> Fate:
+    """What goes wrong with one leaves that one, and the others go on; only a token that is refused ends the run."""
+    try:
+        return judge()
+    except Refused as refusal:
+        if refusal.of_token:
+            raise
+        return Fate(LEFT, [f"not_answered: {refusal.status} {refusal.code}"])
+    except Unanswered as silent:
+        return Fate(LEFT, [f"not_answered: {silent}"])
+
+
+def _alike(id: str) -> str:
+    """Addresses that differ only in case are one mailbox, and two ids: whose it is, is for the operator to say."""
+    return id.casefold() if "@" in id else id
 
 
 def _by_customer(living: Iterable[Living]) -> dict[str, list[Living]]:
@@ -148,9 +171,7 @@ def _place(
     order = sorted({**dict.fromkeys(wishes.said), **dict.fromkeys(used)}, key=lambda price: _on_sale(wishes, price))
     versions, fates = {}, []
     for price in order:
-        version, fate = _price(tollgate, account, wishes, price)
-        if version:
-            versions[price] = version
+        fate = _answered(lambda price=price: _price(tollgate, account, wishes, price, versions))
         fates.append(fate)
         if fate.outcome != THERE:
             say(_line(price, fate))
@@ -161,39 +182,79 @@ def _on_sale(wishes: Wishes, price: str) -> bool:
     return bool(wishes.said.get(price, {}).get("on_sale"))
 
 
-def _price(tollgate: Tollgate, account: Account, wishes: Wishes, price: str) -> tuple[Version | None, Fate]:
+def _price(tollgate: Tollgate, account: Account, wishes: Wishes, price: str, versions: dict[str, Version]) -> Fate:
+    """What becomes of a price; which version it belongs to goes into `versions`."""
     known = _found(tollgate, f"/stripe-prices/{quote(price, safe='')}/plan")
     if known:
-        return Version(known["slug"], known["version"], known["currency"]), Fate(THERE, [])
+        versions[price] = Version(known["slug"], known["version"], known["currency"])
+        return _known(tollgate, wishes, price, known)
     theirs = account.price(price)
     if not theirs:
-        return None, Fate(LEFT, ["price_unfit: Stripe has no such price"])
+        return Fate(LEFT, ["price_unfit: Stripe has no such price"])
     try:
         cost = prices.cost(theirs)
     except errors.PriceUnfit as unfit:
-        return None, Fate(LEFT, [str(unfit)])
+        return Fate(LEFT, [str(unfit)])
     terms = {"currency": theirs.currency, "billing_interval": theirs.interval, **cost._asdict()}
     shown = ", ".join(f"{name} {value}" for name, value in terms.items())
     if price not in wishes.said:
-        return None, Fate(LEFT, [f"no_plan: PRICES does not name it; {shown}, of the product {theirs.product}"])
+        return Fate(LEFT, [f"no_plan: PRICES does not name it; {shown}, of the product {theirs.product}"])
     said = {name: value for name, value in wishes.said[price].items() if name != "slug"}
     slug = wishes.said[price]["slug"]
     try:
         offer = Offer.model_validate({"on_sale": False} | said | terms | {"stripe_price": price})
     except ValidationError as invalid:
-        return None, Fate(LEFT, [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in invalid.errors()])
+        return Fate(LEFT, [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in invalid.errors()])
     if offer.on_sale and not theirs.active:
-        return None, Fate(LEFT, ["price_unfit: it is archived, and cannot be on sale"])
+        return Fate(LEFT, ["price_unfit: it is archived, or its product is, and cannot be on sale"])
+    if offer.on_sale and theirs.others:
+        return Fate(LEFT, [f"price_unfit: it has amounts in {', '.join(theirs.others)}, too, and cannot be on sale"])
     told = f"{slug}{', on sale' if offer.on_sale else ', for those who have it'}: {shown}"
     if not wishes.apply:
-        return Version(slug, None, theirs.currency), Fate(WOULD, [told])
+        versions[price] = Version(slug, None, theirs.currency)
+        return Fate(WOULD, [told])
     try:
         made = tollgate.ask("PUT", f"/plans/{slug}", offer.model_dump(mode="json"))
     except Refused as refusal:
         if refusal.of_token:
             raise
-        return None, Fate(LEFT, [f"{refusal.code}: {refusal.detail}"])
-    return Version(slug, made["version"], theirs.currency), Fate(DONE, [f"version {made['version']} of {told}"])
+        return Fate(LEFT, [f"{refusal.code}: {refusal.detail}"])
+    versions[price] = Version(slug, made["version"], theirs.currency)
+    return Fate(DONE, [f"version {made['version']} of {told}"])
+
+
+def _known(tollgate: Tollgate, wishes: Wishes, price: str, known: dict) -> Fate:
+    """
+    A price that is a version already, against what PRICES says of it. It is put on sale only where nothing was ever
+    sold under the slug: what has taken its place, or was retired, is not undone by a file that is older.
+    """
+    if price not in wishes.said:
+        return Fate(THERE, [])
+    said = {name: value for name, value in wishes.said[price].items() if name != "slug"}
+    slug, sold = wishes.said[price]["slug"], known["sold"]
+    terms = {name: known[name] for name in (*AMOUNTS, "currency", "billing_interval")}
+    try:
+        offer = Offer.model_validate({"on_sale": False} | said | terms | {"stripe_price": price})
+    except ValidationError as invalid:
+        return Fate(LEFT, [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in invalid.errors()])
+    offered = offer.plan(slug).public()
+    if differing := sorted(name for name, value in offered.items() if name != "version" and value != known[name]):
+        return Fate(LEFT, [f"differs: {', '.join(differing)}"])
+    on_sale = sold == {"version": known["version"], "retired": False}
+    if on_sale == offer.on_sale:
+        return Fate(THERE, [])
+    if on_sale or sold:
+        stands = f"version {sold['version']}{', retired' if sold['retired'] else ' is on sale'}"
+        return Fate(LEFT, [f"differs: {stands}, of {slug}"])
+    if not wishes.apply:
+        return Fate(WOULD, [f"version {known['version']} of {slug}, on sale"])
+    try:
+        tollgate.ask("PUT", f"/plans/{slug}", offer.model_dump(mode="json"))
+    except Refused as refusal:
+        if refusal.of_token:
+            raise
+        return Fate(LEFT, [f"{refusal.code}: {refusal.detail}"])
+    return Fate(DONE, [f"version {known['version']} of {slug}, on sale"])
 
 
 # Customers
@@ -258,11 +319,13 @@ def _one(
     living: list[Living],
     versions: dict[str, Version],
 ) -> Fate:
-    if not id or not nameable(id):
-        return Fate(LEFT, ["unfit_id" if id else "no_id"])
+    if not id:
+        return Fate(THERE if _came_by_itself(tollgate, customer) else LEFT, ["no_id"])
+    if not nameable(id):
+        return Fate(LEFT, ["unfit_id"])
     if customer.on_test_clock:
         return Fate(LEFT, ["test_clock"])
-    path = f"/customers/{quote(id, safe='')}/stripe-customer"
+    path = _link_of(id)
     known = _found(tollgate, path)
     linked = known is not None and known["stripe_customer"] == customer.id
     if known and linked and _stands(known, customer, id, living, versions):
@@ -279,6 +342,17 @@ def _one(
     if reasons:
         return Fate(LEFT, [f"{reason} {each.id} ({each.status})" for each, reason in reasons])
     return _linked(tollgate, account, wishes, customer, path, living)
+
+
+def _came_by_itself(tollgate: Tollgate, customer: Customer) -> bool:
+    """Whether it became a customer through Tollgate, which names ours in its metadata, and knows of it."""
+    ours = customer.metadata.get("customer")
+    known = _found(tollgate, _link_of(ours)) if ours and nameable(ours) else None
+    return known is not None and known["stripe_customer"] == customer.id
+
+
+def _link_of(id: str) -> str:
+    return f"/customers/{quote(id, safe='')}/stripe-customer"
 
 
 def _linked(
@@ -308,11 +382,11 @@ def _stands(known: dict, customer: Customer, id: str, living: list[Living], vers
     """Whether all that linking does is so already: it says so at Stripe, and our record has what lives there."""
     if customer.metadata.get("customer") != id:
         return False
-    if not living:
-        return True
     told = known["subscription"]
+    if not living:
+        return told is None or told["status"] in ENDED
     mine = next((each for each in living if told and each.id == told["id"]), None)
-    if not mine:
+    if not mine or (told["status"], told["seats"]) != (mine.status, mine.seats):
         return False
     version = versions.get(mine.prices[0])
     return version is None or (told["plan"], told["plan_version"]) == (version.slug, version.number)

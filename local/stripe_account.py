@@ -16,6 +16,10 @@ from local.contract import ENDED, errors, gateway, prices, translation
 from local.tollgate import HERE, TRIES, Wrong
 
 
+class Unanswered(Wrong):
+    """Stripe has not answered, and asking again has not changed that."""
+
+
 @dataclass(frozen=True)
 class Customer:
     id: str  # cus_...
@@ -66,7 +70,7 @@ class Account:
 
     def price(self, id: str) -> prices.TheirPrice | None:
         try:
-            return translation.price(self._ask(self.v1.prices.retrieve, id, {"expand": ["tiers"]}))
+            return translation.price(self._ask(self.v1.prices.retrieve, id, {"expand": translation.PRICED}))
         except errors.NotFound:
             return None
 
@@ -91,7 +95,7 @@ class Account:
                 raise Wrong(f"STRIPE_API_KEY: {refused}") from refused
             except errors.Unavailable as busy:
                 if patience == TRIES - 1:
-                    raise Wrong(f"Stripe: {busy}") from busy
+                    raise Unanswered(f"Stripe: {busy}") from busy
                 self.pause(2**patience)
 
 

@@ -75,7 +75,7 @@ def test_what_it_has_at_stripe_is_ours_from_then_on(api, sold, theirs, buys, lin
     subscription = buys(customer, sold)
     assert linked().status == 404
 
-    told = {"id": subscription, "status": "active", "plan": "team", "plan_version": 1}
+    told = {"id": subscription, "status": "active", "seats": 5, "plan": "team", "plan_version": 1}
     wanted = {"customer": "ada", "stripe_customer": customer, "subscription": told}
     answer = link(customer)
     assert (answer.status, answer.json, linked().json) == (200, wanted, wanted)
