@@ -1,18 +1,27 @@
 """An account that was made past Tollgate is adopted: what is placed, what is left and why, and that it is so once."""
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
-from billing import customer_table, dynamodb, gateway
-from local.adopt import listed, matched, read
+import process_webhook
+from billing import customer_table, dynamodb, gateway, webhook_table
+from billing.webhooks import WebhookEvent
+from local.adopt import Wishes, adopt, listed, matched, read
 from local.stripe_account import reached
 from local.tollgate import Answer, Refused, Tollgate, Wrong
-from tests.adoption.conftest import CARRIED, LEFT
+from tests.adoption.conftest import CARRIED, FLAT, LEFT
 from tests.conftest import TABLES
-from tests.functions.at_stripe import ask
+from tests.functions.at_stripe import Death, ask
+
+OFFER = {"name": "Old", "billing_interval": "month", "currency": "usd", "base_price_cents": 900}
+OFFER |= {"price_per_seat_cents": 900, "included_seats": 1}
+ORDER = {"plan_slug": "team", "payment_method": "pm_card_visa"}
 
 
 def records():
@@ -372,3 +381,140 @@ def test_the_command_says_what_it_found_and_by_its_code_whether_all_is_placed(ur
     assert (placed.returncode, placed.stderr) == (0, "")
     assert command(TOLLGATE_TOKEN="").returncode == 1 and command("--match", "email").returncode == 1
     assert "STRIPE_API_KEY" in command(STRIPE_API_KEY="").stderr
+
+
+def test_a_customer_that_cannot_be_asked_about_does_not_keep_the_others_from_being_placed(run, old, send, told):
+    def broken(method, path, body, key):
+        if method == "GET" and path == "/customers/over/stripe-customer":
+            return Answer(500, {"message": "Internal Server Error"})
+        return send(method, path, body, key)
+
+    try:
+        run(by=Tollgate(broken, lambda seconds: None))
+    except Refused:
+        pass  # what it comes to is asserted
+    assert customer_table.owner(old.customers["plain0"]) == "plain0"
+    assert [line for line in told if old.customers["over"] in line]
+
+
+def test_whoever_became_a_customer_here_is_none_that_was_left(tollgate, account, past, told, api, plans):
+    """The account is placed whole; from then on people subscribe here, and a run tells that all is placed."""
+    assert api("POST", "/subscription", ORDER, customer="new").status == 200
+    wishes = Wishes(matched("metadata:tenant"), set(), {}, apply=True)
+
+    assert adopt(tollgate, account, wishes, told.append) == 0, told
+
+
+def test_a_price_that_is_to_be_on_sale_now_is_put_on_sale_or_told_not_to_be(run, old, api, told):
+    flat = next(price for price, said in old.said.items() if said["slug"] == "team" and said.get("on_sale"))
+    del old.said[flat]["on_sale"]
+    run()
+    assert api("GET", "/plans/team").status == 404
+    old.said[flat]["on_sale"] = True
+    run()
+
+    on_sale = api("GET", "/plans/team").status == 200
+    assert on_sale or [line for line in told if line.split()[0] == flat]
+
+
+def test_a_record_that_says_what_stripe_does_not_is_no_customer_that_is_there_already(
+    tollgate,
+    account,
+    past,
+    told,
+    api,
+    stripe,
+    moments,
+    context,
+):
+    """
+    Cancelled between Stripe's answer and the link, whose maker died before he asked again: the event was nobody's.
+    The Stripe customer has named ours all along.
+    """
+    price = past.price(**FLAT)
+    customer = past.customer(None, metadata={"customer": "ada"})
+    subscription = past.subscribe(customer, price)
+    said = {price: {"slug": "old", "name": "Old", "on_sale": True}}
+    assert api("PUT", "/plans/old", OFFER | {"stripe_price": price}).status == 200
+
+    def cancelled():
+        ask(stripe, "DELETE", f"/v1/subscriptions/{subscription}")
+        event = WebhookEvent(
+            "evt_1", "customer.subscription.deleted", 1, subscription, customer, subscription, False, None
+        )
+        (sample,) = json.loads(Path("events/sqs.json").read_text())["Records"]
+        process_webhook.handler({"Records": [sample | {"body": json.dumps(asdict(event))}]}, context)
+        assert webhook_table.find("evt_1").outcome == "ignored"
+
+        def die():
+            raise Death
+
+        moments.once("after TransactWriteItems", die)
+
+    moments.once("before TransactWriteItems", cancelled)
+    with pytest.raises(Death):
+        api("PUT", "/customers/ada/stripe-customer", {"stripe_customer": customer}, claims={"scope": "billing/admin"})
+    assert customer_table.find("ada", 0).live().theirs.status == "active"
+
+    adopt(tollgate, account, Wishes(matched("metadata:customer"), set(), said, apply=True), told.append)
+    assert api("GET", "/subscription").status == 404, told
+
+
+@pytest.mark.parametrize(
+    ("field", "why"),
+    [
+        ({"billing_thresholds": {"amount_gte": 1000, "reset_billing_cycle_anchor": False}}, "threshold"),
+        ({"on_behalf_of": "acct_1"}, "connect"),
+        ({"application_fee_percent": 10.0}, "connect"),
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_carried_is_left_with_its_reason(tollgate, account, past, told, stripe, field, why):
+    price, customer = past.price(**FLAT), past.customer("ada")
+    past.is_so("subscription", past.subscribe(customer, price), **field)
+    said = {price: {"slug": "old", "name": "Old", "on_sale": True}}
+
+    assert adopt(tollgate, account, Wishes(matched("metadata:tenant"), set(), said, apply=True), told.append) == 1
+    assert [line.split()[2] for line in told if line.split()[0] == customer] == [why]
+
+
+def test_a_price_that_is_left_is_told_by_the_exit_code_though_nobody_has_it(tollgate, account, past, told, stripe):
+    price = past.price(**FLAT | {"recurring": {"interval": "week"}})
+    said = {price: {"slug": "old", "name": "Old", "on_sale": True}}
+    assert adopt(tollgate, account, Wishes(matched("metadata:tenant"), set(), said, apply=True), told.append) == 1
+
+
+def test_that_more_than_one_lives_is_told_before_anything_is_done(tollgate, account, past, told, stripe):
+    price, customer = past.price(**FLAT), past.customer("ada")
+    for _ in range(2):
+        past.subscribe(customer, price)
+    said = {price: {"slug": "old", "name": "Old", "on_sale": True}}
+    adopt(tollgate, account, Wishes(matched("metadata:tenant"), set(), said), told.append)
+    assert [line for line in told if line.split()[0] == customer and "more than one lives" in line]
+
+
+def test_addresses_that_differ_only_in_case_are_two_ids_and_both_are_left(run, old, past, told):
+    both = [past.customer(None, email=each) for each in ("Ada@example.com", "ada@example.com")]
+    run(ids=matched("email"))
+    assert [reasons(told).get(each) for each in both] == ["duplicate", "duplicate"]
+
+
+def test_what_prices_says_otherwise_of_a_version_is_told_and_not_done(run, old, api, told):
+    run()
+    flat, older, tiered = (old.prices[each] for each in ("flat", "older", "tiered"))
+    old.said[flat] |= {"features": []}
+    old.said[tiered].pop("on_sale")
+    assert api("DELETE", "/plans/euros").status == 200
+    run(apply=False)
+    before = reasons(told)
+    run()
+    assert before == reasons(told) and {before.get(each) for each in (flat, tiered, old.prices["euros"])} == {"differs"}
+    assert older not in before
+    assert api("GET", "/plans/euros").status == 404 and api("GET", "/plans/team").json["features"] == ["reports"]
+
+
+def test_what_stripe_does_not_answer_about_is_left_and_the_others_go_on(run, old, stripe, told, monkeypatch):
+    monkeypatch.setattr("billing.gateway.time.sleep", lambda seconds: None)
+    stripe.fault("failed", method="GET", path=f"/v1/prices/{old.prices['tiered']}", times=99)
+    run()
+    assert reasons(told)[old.prices["tiered"]] == "not_answered" and "plain0" in linked(old)

@@ -15,6 +15,7 @@ from billing.plans import Metric, Plan
 from billing.subscriptions import DAY
 from billing.theirs import Theirs
 from billing.webhooks import envelope
+from tests.functions.at_stripe import Death
 
 HARD, SOFT = Metric("max_api_calls"), Metric("max_exports", enforcement="soft")
 PRO = Plan("pro", 0, "Pro", "month", "usd", 1000, features=["sso"])
@@ -147,3 +148,25 @@ def schedules(aws):
         return {each["Name"]: each for each in made}
 
     return read
+
+
+@pytest.fixture
+def dead_hold(api, stripe, subscribed, moments, clock):
+    """A change of seats to eight whose maker died, before or after Stripe had it, `ago` seconds."""
+
+    def change(when, ago):
+        posts = iter(range(1, 99))
+
+        def die(now):
+            if now == f"{when} post" and next(posts) == 2:
+                moments.remove(die)
+                raise Death
+
+        moments.append(die)
+        with pytest.raises(Death):
+            api("PUT", "/subscription/seats", {"quantity": 8})
+        clock.pass_by(seconds=ago)
+        stripe.calls.clear()
+        assert customer_table.find("ada", 0).pending
+
+    return change

@@ -342,3 +342,16 @@ def test_shuffled_and_doubled_events_of_every_kind_end_as_stripe_has_it(process,
     }
     assert len(alarms("unsellable_plan")) == 1
     assert {tuple(row(event["id"])) for event in told} <= {("done", 0), ("ignored", 0)}
+
+
+def test_of_a_price_the_operator_is_told_once_however_often_its_event_is_delivered(process, plans, stripe, caplog):
+    price = next(id for id, each in stripe.prices.items() if each["lookup_key"] == "tollgate_team")
+    ask(stripe, "POST", f"/v1/prices/{price}", active="false")
+    (event,) = [
+        each
+        for each in stripe.events.values()
+        if each["type"] == "price.updated" and not each["data"]["object"]["active"]
+    ]
+    for _ in range(2):
+        assert process(batch([event])) == []
+    assert [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR] == ["unsellable_plan"]

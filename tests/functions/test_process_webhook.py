@@ -8,7 +8,7 @@ import bury_webhook
 import process_webhook
 from billing import customer_table, dynamodb, queue, secrets, webhook_table
 from billing.webhooks import envelope
-from tests.functions.at_stripe import batch, row
+from tests.functions.at_stripe import ask, batch, row, sample
 
 SEED = 20261123
 
@@ -417,3 +417,26 @@ def test_an_event_of_a_draft_that_was_deleted_at_stripe_does_no_harm(api, subscr
     rows = dynamodb.db().scan(TableName="WebhookEvents")["Items"]
     failing = [row for row in rows if row["outcome"]["S"] in ("retrying", "failed")]
     assert (late, failing) == (set(), [])
+
+
+def test_that_an_older_stripe_customer_is_deleted_does_not_take_the_one_there_is(process, api, stripe, subscribed):
+    before = record()
+    dynamodb.transact([dynamodb.put("Subscriptions", {"pk": "stripe#cus_old", "sk": "customer", "customer": "ada"})])
+
+    assert process(batch([sample("customer.deleted", cus="cus_old")])) == []
+    assert (record().stripe_id, record().live()) == (before.stripe_id, before.live())
+
+
+def test_an_invoice_that_is_a_draft_is_on_no_record(process, stripe, subscribed):
+    customer = record().stripe_id
+    ask(stripe, "POST", "/v1/invoiceitems", customer=customer, amount="900", currency="usd")
+    draft = ask(stripe, "POST", "/v1/invoices", customer=customer, pending_invoice_items_behavior="include")["id"]
+
+    assert process(batch([sample("invoice.created", cus=customer, sub=subscribed["id"], **{"in": draft})])) == []
+    assert draft not in {each.id for each in customer_table.invoices("ada", 50)}
+
+
+def test_an_event_is_remembered_for_as_long_as_stripe_may_send_it_again(process, stripe, subscribed):
+    told = sample("customer.updated", cus=record().stripe_id)
+    process(batch([told]))
+    assert dynamodb.get("WebhookEvents", id=told["id"])["expires"] >= told["created"] + 30 * 86_400

@@ -414,3 +414,73 @@ def test_findings_come_page_by_page(api, aws, clock):
         cursor = page["next"]
 
     assert len(seen) == len(set(seen)) == 120
+
+
+def test_a_dry_run_settles_no_hold_and_says_nothing_to_stripe_and_a_run_does(dead_hold, stripe, reconciled, hear):
+    hear()
+    dead_hold("before", 3600)
+
+    reconciled(dry_run=True)
+    assert record().pending and {call.method for call in stripe.calls} == {"GET"}
+    reconciled()
+    assert record().pending is None and record().live().theirs.quantity == 5
+
+
+def test_when_the_one_on_record_has_ended_the_one_beside_it_takes_its_place(
+    reconciled, stripe, subscribed, hear, clock
+):
+    theirs = stripe.subscriptions[subscribed["id"]]
+    item = {"price": theirs["items"]["data"][0]["price"]["id"], "quantity": "2"}
+    card = theirs["default_payment_method"]
+    said = {"customer": theirs["customer"], "items": {"0": item}, "default_payment_method": card}
+    second = ask(stripe, "POST", "/v1/subscriptions", **said)["id"]
+    hear()
+    assert customer_table.aside("ada", second)
+    ask(stripe, "DELETE", f"/v1/subscriptions/{subscribed['id']}")
+    clock.pass_by(minutes=5)
+
+    reconciled()
+    assert record().live().theirs.id == second
+
+
+def test_a_stripe_customer_that_stripe_does_not_know_is_told_and_not_taken_for_deleted(
+    api, reconciled, stripe, subscribed, hear, clock
+):
+    """As with the key of another account: whoever is let go of would be made anew."""
+    api("POST", "/subscription/cancel", {"immediately": True})
+    hear()
+    clock.pass_by(minutes=5)
+    customer = record().stripe_id
+    stripe._account.tables["customer"].pop(customer)
+
+    assert drift(reconciled())[customer] == (["missing_there"], False, "not_found")
+    assert record().stripe_id == customer
+
+
+def test_one_that_is_only_not_listed_is_not_taken_for_deleted(
+    api, reconciled, stripe, subscribed, hear, clock, monkeypatch
+):
+    """Stripe leaves out of its lists whoever is on a test clock."""
+    api("POST", "/subscription/cancel", {"immediately": True})
+    hear()
+    clock.pass_by(minutes=5)
+    customer = record().stripe_id
+    stripe._account.tables["customer"][customer]["test_clock"] = "clock_1"
+
+    assert drift(reconciled()) == {} and record().stripe_id == customer
+
+
+def test_a_namesake_is_no_customer_of_ours_though_ours_is_on_record_without_one(
+    api, reconciled, stripe, subscribed, hear, clock
+):
+    ask(stripe, "DELETE", f"/v1/customers/{record().stripe_id}")
+    hear()
+    assert record().version and record().stripe_id is None
+    (price,) = [id for id, each in stripe.prices.items() if each["lookup_key"] == "tollgate_team"]
+    paying = {"payment_method": "pm_card_visa", "invoice_settings": {"default_payment_method": "pm_card_visa"}}
+    namesake = ask(stripe, "POST", "/v1/customers", metadata={"customer": "ada"}, **paying)["id"]
+    ask(stripe, "POST", "/v1/subscriptions", customer=namesake, items=[{"price": price, "quantity": "1"}])
+    clock.pass_by(minutes=5)
+
+    assert drift(reconciled()) == {namesake: (["missing_here"], False, "not_linked")}
+    assert record().stripe_id is None

@@ -176,3 +176,22 @@ def test_replaying_a_thousand_events_twice_changes_nothing(api, hear, stripe, su
 def _rows():
     items = dynamodb.scan("WebhookEvents", "id <> :none", 5000, none="").items
     return {item["id"]: item for item in items}
+
+
+def test_of_two_who_replay_at_once_one_does(api, stripe, received, moments):
+    id = failing(1)
+    answers = []
+
+    def replay():
+        answers.append(api("POST", f"/webhook-events/{id}/replay", claims=ADMIN).json["replayed"])
+
+    done = iter([True])
+
+    def between(now):
+        if now in ("before TransactWriteItems", "before UpdateItem") and next(done, False):
+            replay()
+
+    moments.append(between)
+    replay()
+    assert answers == [True, False] and webhook_table.find(id).replays == 1
+    assert len(received()["Records"]) == 1

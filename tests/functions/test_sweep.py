@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 import sweep
-from billing import customer_table, dynamodb, errors, records, run_table, sweeping, webhook_table
+from billing import customer_table, dynamodb, errors, queue, records, run_table, sweeping, webhook_table
 from billing.customers import Revision
 from billing.holds import Step
 from billing.runs import Run
-from billing.webhooks import envelope
+from billing.webhooks import WebhookEvent, envelope
 from tests.functions.at_stripe import Death, ask, pays_with
 
 ORDER = {"plan_slug": "team", "quantity": 5, "payment_method": "pm_card_visa"}
@@ -396,3 +396,57 @@ def test_a_silent_stripe_ends_the_sweep_when_three_holds_in_a_row_have_met_it(
 
     sweep.handler({}, context)
     assert (record("zoe").pending is None, "SweepRan" in counts()) == (settled, settled)
+
+
+def failed(created, id="evt_1"):
+    """The row of an event that has failed because Stripe had."""
+    event = WebhookEvent(id, "customer.updated", created, "cus_x", "cus_x", None, False, None)
+    for _ in range(webhook_table.MOST_FAILURES):
+        webhook_table.failed(event, errors.named(errors.Failed("HTTP 500")))
+    return id
+
+
+def test_what_was_missed_is_enqueued_in_the_order_in_which_it_was_made(stripe, subscribed, received, clock):
+    seats(stripe, subscribed["id"], 9)
+    sweeping.events(int(clock.now()), time.monotonic() + 60)
+
+    came = [queue.received(each).id for each in received()["Records"]]
+    assert came == [id for id in stripe.events if id in came] and len(came) > 3
+
+
+def test_what_failed_because_stripe_did_is_tried_again_for_a_day_and_no_longer(stripe, received, clock):
+    now = int(clock.now())
+    failed(now - 60, "evt_old")
+    clock.pass_by(days=1)
+    failed(now - 2 * 86_400, "evt_new")  # which came late: it counts from when it failed
+
+    sweeping.innocents(int(clock.now()), time.monotonic() + 60)
+    assert [queue.received(each).id for each in received()["Records"]] == ["evt_new"]
+
+
+def test_what_is_tried_again_has_five_attempts_and_is_counted(stripe, clock):
+    id = failed(int(clock.now()) - 60)
+    sweeping.innocents(int(clock.now()), time.monotonic() + 60)
+
+    row = webhook_table.find(id)
+    assert (row.attempts, row.replays) == (0, 1)
+
+
+def test_what_is_finished_meanwhile_is_not_tried_again(stripe, received, clock, moments):
+    id = failed(int(clock.now()) - 60)
+    event = webhook_table.find(id).event
+    moments.once("before UpdateItem", lambda: dynamodb.transact([webhook_table.mark(event, "done")]))
+    moments.once("before TransactWriteItems", lambda: dynamodb.transact([webhook_table.mark(event, "done")]))
+
+    sweeping.innocents(int(clock.now()), time.monotonic() + 60)
+    assert received()["Records"] == [] and webhook_table.find(id).outcome == "done"
+
+
+def test_stripe_being_busy_ends_the_sweep_and_it_does_not_say_that_it_ran(dead_hold, stripe, swept, caplog):
+    dead_hold("after", 60)
+    stripe.faults.add(kind="rate_limit", method="GET", path="/v1/subscriptions/sub_.*", times=30)
+    caplog.clear()
+
+    swept()
+    assert record().pending
+    assert not [each for each in caplog.records if each.getMessage() in ("SweepRan", "hold_not_recovered")]
