@@ -442,11 +442,23 @@ def test_what_is_finished_meanwhile_is_not_tried_again(stripe, received, clock, 
     assert received()["Records"] == [] and webhook_table.find(id).outcome == "done"
 
 
-def test_stripe_being_busy_ends_the_sweep_and_it_does_not_say_that_it_ran(dead_hold, stripe, swept, caplog):
-    dead_hold("after", 60)
-    stripe.faults.add(kind="rate_limit", method="GET", path="/v1/subscriptions/sub_.*", times=30)
-    caplog.clear()
+def test_no_log_tells_an_id_that_is_an_e_mail_address(api, plans, stripe, clock, moments, caplog):
+    """MATCH=email takes the address as the id."""
+    api("POST", "/subscription", ORDER, customer="ada@example.com")
+    posts = iter(range(1, 99))
 
-    swept()
-    assert record().pending
-    assert not [each for each in caplog.records if each.getMessage() in ("SweepRan", "hold_not_recovered")]
+    def die(now):
+        if now == "after post" and next(posts) == 2:
+            moments.remove(die)
+            raise Death
+
+    moments.append(die)
+    with pytest.raises(Death):
+        api("PUT", "/subscription/seats", {"quantity": 8}, customer="ada@example.com")
+    clock.pass_by(minutes=2)
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    sweeping.holds(int(clock.now()), time.monotonic() + 60, None)
+
+    assert [each for each in caplog.records if each.getMessage() == "HoldsRecovered"]
+    assert not [each.getMessage() for each in caplog.records if "ada@example.com" in str(vars(each))]

@@ -295,7 +295,7 @@ def _follow_up(page: Page, ours: Customer) -> None:
     try:
         sync.follow_up(ours, page.at)
     except Exception as failure:  # the next event, or the next night; and the others are not to wait
-        alarmed("follow_up_unfinished", run=page.run.id, customer=ours.id, code=errors.named(failure))
+        alarmed("follow_up_unfinished", run=page.run.id, stripe_customer=ours.stripe_id, code=errors.named(failure))
 
 
 def _found(page: Page, drift: Drift) -> str:

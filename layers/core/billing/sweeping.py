@@ -74,23 +74,23 @@ def holds(at: int, deadline: float, after: dict | None) -> tuple[bool, dict | No
     for customer, since in held:
         if time.monotonic() >= deadline:
             return False, after
-        silences = 0 if _recover(customer, at) else silences + 1
+        silences = 0 if _recover(customer, since, at) else silences + 1
         if silences == SILENCES:
             raise Unavailable("none of several holds could be looked at")
         after = customer_table.held_key(customer, since)
     return following is None, following
 
 
-def _recover(customer: str, at: int) -> bool:
-    """Answers whether Stripe could be reached."""
+def _recover(customer: str, since: int, at: int) -> bool:
+    """Answers whether Stripe could be reached. Who it is is not logged: an id of ours may be an e-mail address."""
     try:
         ours = customer_table.find(customer, at)
         if ours.overdue(at) and not changes.recover(ours, at).pending:
-            counted("HoldsRecovered", customer=customer)
+            counted("HoldsRecovered", held_at=since, stripe_customer=ours.stripe_id)
     except Stale:
         pass  # someone else is at it
     except Exception as failure:  # the next sweep comes back to it, and the others are not to wait
         code = failure.code if isinstance(failure, BillingError) else type(failure).__name__
-        logger.error("hold_not_recovered", customer=customer, code=code)
+        logger.error("hold_not_recovered", held_at=since, code=code)
         return isinstance(failure, Failed) or not isinstance(failure, Unavailable)
     return True
