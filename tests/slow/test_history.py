@@ -258,7 +258,11 @@ def _open_page(world):
 
 SHORT = [
     (dict(hours=1), lambda w: w.wish("PUT", "/subscription/seats", {"quantity": 6})),
+    (dict(hours=1), lambda w: w.wish("PUT", "/subscription/discount", {"promotion_code": "HALF"})),
+    (dict(hours=1), lambda w: w.wish("POST", "/subscription/pause", {})),
+    (dict(hours=1), lambda w: w.wish("POST", "/subscription/resume")),
     (dict(hours=1), lambda w: w.seats(0, 7)),
+    (dict(hours=1), lambda w: w.wish("PUT", "/subscription/seats", {"quantity": 8})),
     (dict(hours=20), lambda w: w.card(FAILS)),
     (dict(days=4), lambda w: None),  # it cannot be renewed
     (dict(hours=3), lambda w: w.pay(PAYS)),
@@ -301,6 +305,7 @@ def begin(world):
         begun = saved(world.stripe, world.clock)
         known[""] = Recorded(begun, begun, [])
     known[""].begun.put_back(world.stripe, world.clock)
+    world.kept = {each["id"] for each in world.stripe.events.values() if each["type"] not in process_webhook.HANDLED}
     world.effects.clear()
 
 

@@ -15,7 +15,7 @@ UNTIL = {"invoice.finalization_failed": "draft", "invoice.payment_attempt_requir
 
 
 class Nothing(Exception):
-    """Stripe has nothing of it that could be recorded."""
+    """There is nothing of it that could be recorded: at Stripe, or any more."""
 
 
 def refresh(events: Sequence[WebhookEvent], at: int) -> None:
@@ -205,6 +205,8 @@ def _hear(
     def marks(_, revision: Revision) -> list[dict]:
         nonlocal owing
         owing = leads(revision.customer)
+        if owing and all(map(webhook_table.finished, folded)):
+            raise Nothing
         return [] if owing else [webhook_table.mark(event, "done") for event in folded]
 
     try:
