@@ -30,8 +30,8 @@ from tests.functions.at_stripe import ask, pays_with
 from tests.slow.saved import Saved, become, items, read_at_once, saved
 
 SEED = 20261123
-PERMUTATIONS = {"short": 500, "on trial": 10, "lost": 10, "deleted": 10}  # of each history, as it has ended
-LIVES = 12
+PERMUTATIONS = {"short": 500, "on trial": 5, "lost": 5, "deleted": 5}  # of each history, as it has ended
+LIVES = 6
 AT_ONCE = 10  # permutations in a test, and
 LIVES_AT_ONCE = 6
 LOST = 0.3

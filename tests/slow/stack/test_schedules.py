@@ -55,7 +55,9 @@ def test_runs_of_each_function_are_cut_short_and_carried_on(
     stack, ada, call, invoke, settle, slow_stripe, schedules, run
 ):
     """The nightly one by Reconcile, an operator's by StartReconciliation, one that stands still by Sweep."""
+    slow_stripe.latency = 0.0
     settle()
+    slow_stripe.latency = 4.5
     admin = stack.token("operator", "billing/admin")
     begun = call("POST", "/reconcile", admin, {"dry_run": False})
     assert (begun.status, begun.json["finished_at"]) == (200, None)
