@@ -17,6 +17,7 @@ import pytest
 import stripe as library
 import yaml
 from moto import mock_aws
+from moto.dynamodb.models.dynamo_type import DynamoType
 
 TABLES = {"PLANS_TABLE": "Plans", "SUBSCRIPTIONS_TABLE": "Subscriptions", "USAGE_TABLE": "Usage"}
 TABLES |= {"WEBHOOK_EVENTS_TABLE": "WebhookEvents"}
@@ -39,6 +40,10 @@ TEAM |= {"downgrades": "now"}  # what has to wait is said where it has
 TEAM |= {"limits": {"max_api_calls": 1000, "max_projects": 10}, "metrics": {"api_calls": {}}}
 PRO = TEAM | {"name": "Pro", "base_price_cents": 10_000, "features": ["reports", "sso"], "max_seats": None}
 PRO |= {"limits": {"max_api_calls": None, "max_projects": 100}}
+
+
+# moto copies all that is on record for each transaction. Values are never changed in place, so they need no copies.
+DynamoType.__deepcopy__ = lambda self, memo: self
 
 
 class Template(yaml.SafeLoader):
