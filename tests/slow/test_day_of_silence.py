@@ -6,6 +6,7 @@ import process_webhook
 import reconcile
 import sweep
 from billing import dynamodb, run_table
+from billing.runs import OF_INVOICE, SHOWN
 from tests.conftest import PRO, TEAM
 from tests.functions.at_stripe import ask, pays_with
 from tests.slow.saved import items, read_at_once
@@ -315,6 +316,9 @@ def reconciled(api, context):
     return run
 
 
+PLAIN = {*SHOWN, *OF_INVOICE, "stripe_customer"}  # what a finding tells as Stripe does; other fields in our words
+
+
 def test_one_sweep_later_there_is_no_drift(silent, stripe, swept, context, reconciled, clock):
     assert len(differences(stripe)) > 30
 
@@ -341,9 +345,9 @@ def test_without_the_events_one_reconciliation_repairs_all_and_says_what(silent,
     assert report["under_way"] == 0
     assert all(each["repaired"] and each["why_not"] is None for each in told.values())
     for id, (here, there) in drift.items():
-        for name in told[id]["before"].keys() & here.keys():
+        for name in told[id]["before"].keys() & here.keys() & PLAIN:
             assert told[id]["before"][name] == here[name], (id, name)
-        for name in told[id]["after"].keys() & there.keys():
+        for name in told[id]["after"].keys() & there.keys() & PLAIN:
             assert told[id]["after"][name] == there[name], (id, name)
         assert told[id]["before"] or not here
         assert told[id]["after"] or not there
