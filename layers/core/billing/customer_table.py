@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from billing import dynamodb
 from billing.checkouts import Checkout
+from billing.closings import Closing
 from billing.customers import Customer, Profile, Revision
 from billing.discounts import Discount
 from billing.errors import NotFound, Unreadable
@@ -19,7 +20,7 @@ from billing.theirs import Awaited, Schedule, Theirs
 
 TABLE = os.environ["SUBSCRIPTIONS_TABLE"]
 DAY = 86_400
-HOLD = "hold"
+HOLD, CLOSE = "hold", "close"  # what an item of the index `held` waits for
 ASIDE_FROM_FIELDS = {"pk", "sk", "waits", "since", "seen"}  # keys, and what the sweep and the reconciliation go by
 
 
@@ -53,6 +54,42 @@ def holding(until: int, after: dict | None, most: int = 100) -> tuple[list[tuple
 def held_key(id: str, since: int) -> dict:
     """What a page that comes after that hold begins after."""
     return {"pk": _pk(id), "sk": "customer", "waits": HOLD, "since": since}
+
+
+def closing(until: int, after: dict | None, most: int = 100) -> tuple[list[tuple[str, str, int]], dict | None]:
+    """Periods that were to be closed until then, by customer, subscription and start, the oldest first; as `holding`."""
+    page = dynamodb.indexed(TABLE, "held", "waits = :close AND since <= :until", most, after, close=CLOSE, until=until)
+    found = [(item["pk"].removeprefix("customer#"), *item["sk"].split("#")[1:]) for item in page.items]
+    return [(customer, subscription, int(start)) for customer, subscription, start in found], page.after
+
+
+class Asked(NamedTuple):
+    """A period that is to be closed, and how often that has been asked for."""
+
+    closing: Closing
+    times: int
+
+
+def closed(id: str, subscription: str, start: int) -> Asked | None:
+    """None: it waits no longer, or never did."""
+    found = dynamodb.get(TABLE, **_ended(id, subscription, start))
+    if not found or found.get("waits") != CLOSE:
+        return None
+    times = found.pop("times")
+    return Asked(Closing(**_fields(found)), times)
+
+
+def closes_again(id: str, subscription: str, start: int, due: int) -> dict:
+    """A write along with what is told of a period that has been closed: that is to be billed, too."""
+    change = "SET waits = :close, since = if_not_exists(since, :due) ADD times :one"
+    key = _ended(id, subscription, start)
+    return dynamodb.update(TABLE, key, change, "attribute_exists(pk)", close=CLOSE, due=due, one=1)
+
+
+def is_closed(id: str, asked: Asked) -> None:
+    """Nothing of it is left to be billed; what was asked for meanwhile still is."""
+    key = _ended(id, asked.closing.subscription, asked.closing.start)
+    dynamodb.transact([dynamodb.update(TABLE, key, "REMOVE waits, since", "times = :times", times=asked.times)])
 
 
 def owner(stripe_id: str) -> str:
@@ -161,6 +198,10 @@ def writes(revision: Revision) -> list[dict]:
     if revision.disclaims:
         key = _trial(revision.disclaims)
         written.append(dynamodb.update(TABLE, key, "REMOVE customer", free, me=customer.id))
+    for closing in revision.closings:
+        waits = {"waits": CLOSE, "since": closing.due, "times": 1}
+        key = _ended(customer.id, closing.subscription, closing.start)
+        written.append(dynamodb.put(TABLE, key | asdict(closing) | waits))
     for invoice in revision.invoices:
         written.append(_item(pk, _placed(invoice.place), asdict(replace(invoice, links={}))))
     return written
@@ -192,6 +233,10 @@ def _kept(subscription: Subscription) -> Subscription:
 
 def _quoted(id: str, quote_id: str) -> dict:
     return {"pk": _pk(id), "sk": f"quote#{quote_id}"}
+
+
+def _ended(id: str, subscription: str, start: int) -> dict:
+    return {"pk": _pk(id), "sk": f"closing#{subscription}#{start:012}"}
 
 
 def _trial(fingerprint: str) -> dict:
@@ -236,6 +281,7 @@ def _customer(item: dict) -> Customer:
     fields["subscription"] = fields["subscription"] and _subscription(fields["subscription"])
     fields["pending"] = fields["pending"] and _change(fields["pending"])
     fields["checkout"] = (checkout := fields.get("checkout")) and Checkout(**checkout)
+    fields["ending"] = (ending := fields.get("ending")) and Closing(**ending)
     return Customer(**fields)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from billing.checkouts import LIFE, Checkout, Session
+from billing.closings import Closing
 from billing.discounts import same_code
 from billing.errors import AlreadyLinked, AlreadySubscribed, ChangeInFlight, NotFound
 from billing.holds import EXPIRY, PATIENCE, Change, Settled, Step, Wish, digest
@@ -71,6 +72,8 @@ class Customer:
     pending: Change | None = None
     attempt: int = 0  # counts released holds: the next one speaks to Stripe under new keys
     terms: int = 0  # moves with whatever a limit depends on; totals of usage name it
+    limits: dict = field(default_factory=dict)  # limit to number, or None for unlimited: in place of its plan's
+    ending: Closing | None = None  # the last period that ended and is billed by usage
 
     def lives(self) -> bool:
         return self.subscription is not None and not self.subscription.theirs.ended
@@ -280,9 +283,10 @@ class Customer:
         It becomes the customer's one if that place is free; else it stands aside (`aside`, if it stood there before):
         ended long ago, or made elsewhere beside the live one.
         """
-        before, held = self.subscription, self.pending
+        before, held, ended = self.subscription, self.pending, []
         if before and before.theirs.id == theirs.id:
             after, gone = before.follow(theirs, plan, at, coming), ()
+            ended = before.closed(after, at)
         elif self._takes_over(theirs):
             after, gone = taken_up(theirs, plan, at, coming), (before,) if before else ()
         else:
@@ -292,6 +296,8 @@ class Customer:
         fields: dict = {"subscription": after, "trialed": self.trialed or theirs.trial_ends_at is not None}
         if not before or before.terms() != after.terms():
             fields["terms"] = self.terms + 1
+        if ended:
+            fields["ending"] = ended[-1]
         if held and (done or (not held.draft.follow and self._shows(theirs, held))):
             waits = theirs.awaited is not None and theirs.awaited.change == held.mark and held.draft.restore
             bought_with = held.wish.terms.get("code") if held.wish.action == "subscribe" else after.bought_with
@@ -302,10 +308,11 @@ class Customer:
             if held.wish.action == "subscribe":
                 fields["checkout"] = None  # a step of it was to expire the page
             settled = self._revise(at, aside=gone, settled=answer, pending=None, **fields)
+            settled = replace(settled, closings=tuple(ended))
             return replace(settled, answers=tuple(replace(answer, **each) for each in held.also))
         if all(getattr(self, name) == value for name, value in fields.items()):
             return Revision(replace(self, subscription=after))
-        return self._revise(at, aside=gone, **fields)
+        return replace(self._revise(at, aside=gone, **fields), closings=tuple(ended))
 
     def profiled(self, profile: Profile, at: int) -> Revision:
         """Stripe has the new profile: the change that held it is settled."""
@@ -409,6 +416,7 @@ class Revision:
     frees: str | None = None  # a quote, which is not
     claims: str | None = None  # a card, which has its one trial
     disclaims: str | None = None  # a card, which has not
+    closings: tuple[Closing, ...] = ()  # periods that have ended, to be billed by usage
 
     def billing(self, invoices: tuple[Invoice, ...], at: int) -> Revision:
         """The same, with invoices: they are the customer's, so its version moves."""
@@ -426,6 +434,7 @@ class Revision:
             aside=(*self.aside, *later.aside),
             settled=self.settled or later.settled,
             answers=(*self.answers, *later.answers),
+            closings=(*self.closings, *later.closings),
         )
 
     def deregistering(self, at: int) -> Revision:

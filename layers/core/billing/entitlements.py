@@ -2,22 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from billing.customers import Customer
 from billing.periods import Period
 from billing.plans import Metric, Plan
-from billing.usage import Event, Slot, Total, Unfit, counted, month_in, remaining, span, timely
+from billing.usage import (
+    FOREVER,
+    WATERMARK,
+    Event,
+    Slot,
+    Total,
+    Unfit,
+    counted,
+    month_in,
+    remaining,
+    span,
+    timely,
+)
+
+NOTHING: Mapping = {}
+
+
+class Earlier(Exception):
+    """An event of a time that what is in force says nothing of: periods that have ended must be known to place it."""
 
 
 class Tariff(NamedTuple):
-    """A plan, and where its periods are counted from."""
+    """A plan, where its periods are counted from, and what of it is otherwise for this customer."""
 
     plan: Plan
     anchor: int
     interval: str
+    since: int = 0  # it says nothing of periods before
+    limits: Mapping[str, int | None] = NOTHING  # in place of the plan's
+
+
+class Ended(NamedTuple):
+    """A period that is over: its usage is billed by this plan."""
+
+    plan: Plan
+    period: Period
+    due: int = FOREVER  # when it takes no more events; FOREVER: it is billed, and takes what is an adjustment
+    closed: int = 0  # statements that have been made of it
+
+    def covers(self, event: Event) -> bool:
+        metric = self.plan.metrics.get(event.metric)
+        return metric is not None and metric.reset == "period" and self.period.start <= event.at < self.period.end
 
 
 class Measure(NamedTuple):
@@ -29,7 +62,8 @@ class Measure(NamedTuple):
 
     @property
     def limit(self) -> int | None:
-        return self.tariff.plan.limit_of(self.metric)
+        limit = self.metric.limit
+        return self.tariff.limits[limit] if limit in self.tariff.limits else self.tariff.plan.limit_of(self.metric)
 
     @property
     def hard(self) -> bool:
@@ -37,6 +71,22 @@ class Measure(NamedTuple):
 
     def period(self, at: int) -> Period:
         return counted(self.metric.reset, at, self.tariff.anchor, self.tariff.interval)
+
+    def suits(self, event: Event) -> None:
+        """Unfit, if the metric has no use for such a quantity or value."""
+        if (event.value is None) == (self.metric.aggregation == "unique"):
+            what = "which one is told by its value" if event.value is None else "only unique ones have values"
+            raise Unfit("malformed", "value", what)
+        if self.metric.aggregation == "unique":
+            fits, wanted = event.quantity == 1, "1, for what is counted is the value"
+        elif self.metric.kind == "held":
+            fits, wanted = event.quantity != 0, "not 0"
+        elif self.metric.aggregation == "sum":
+            fits, wanted = event.quantity >= 1, "1 or more"
+        else:
+            fits, wanted = event.quantity >= 0, "0 or more"
+        if not fits:
+            raise Unfit("bad_quantity", "quantity", wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +104,7 @@ class Standing:
     moves: int  # the customer's own part of the terms
     tariff: Tariff | None = None
     lapsed: Tariff | None = None
+    ending: Ended | None = None  # the last period that has ended: its last events may be on their way
 
     @property
     def plan(self) -> Plan | None:
@@ -74,44 +125,105 @@ class Standing:
         tariff = self.tariff
         return [Measure(id, metric, tariff) for id, metric in tariff.plan.metrics.items()] if tariff else []
 
-    def slot(self, event: Event, at: int) -> Slot:
-        """Where an event is counted; Unfit if nowhere. A hard limit holds now, so it takes only what is of now."""
+    def slot(
+        self,
+        event: Event,
+        at: int,
+        lot: int = 0,
+        ended: Sequence[Ended] | None = None,
+        closed: Mapping[tuple[str, Period], int] = NOTHING,
+    ) -> tuple[Slot, Event]:
+        """
+        Where an event is counted, and as what; Unfit if nowhere. A hard limit holds now: it takes only what is of now.
+
+        `lot` chooses one of the shards. `ended` are the periods that were billed (Earlier: they are needed); `closed`
+        tells which periods have turned out to be. What comes too late for its period follows the metric's policy.
+        """
         timely(event, at)
-        measure = self.measure(event.metric)
-        if not measure:
-            if self.access:
-                raise Unfit("unknown_metric", "metric_id", "no such metric in the plan")
-            raise Unfit("no_access", "customer_id", f"no plan is in force: {self.reason}")
-        if measure.hard and measure.tariff == self.lapsed:
+        measure, period, statements = self._place(event, at, ended)
+        measure.suits(event)
+        if measure.hard and measure.tariff == self.lapsed and event.quantity > 0:
             raise Unfit("no_access", "customer_id", f"the subscription gives no access: {self.reason}")
-        period = measure.period(event.at)
         if measure.hard and period != measure.period(at):
             raise Unfit("not_this_period", "timestamp", "a metric with a hard limit takes only the current period")
-        month = month_in(period, event.at)
-        return Slot(self.customer, event.metric, period, month, measure.hard, measure.limit, self.terms)
+        statements = closed.get((event.metric, period), statements)
+        late = statements or (period.end <= at - WATERMARK and measure.metric.reset == "period")
+        if late and measure.metric.late == "reject":
+            raise Unfit("too_late", "timestamp", "its period is billed")
+        if late and measure.metric.late == "next_period":
+            current = self._measure(event.metric)
+            period, measure, event = current.period(at), current, replace(event, at=at, happened=event.at)
+            statements = 0
+        metric = measure.metric
+        slot = Slot(
+            self.customer,
+            event.metric,
+            period,
+            month_in(period, event.at),
+            measure.hard,
+            measure.limit,
+            self.terms,
+            metric.aggregation,
+            metric.kind == "held",
+            lot % metric.shards,
+            statements,
+        )
+        return slot, event
 
-    def open_totals(self, at: int) -> Iterator[tuple[str, Period]]:
-        """All that may be counted into now, by metric and period."""
+    def _place(self, event: Event, at: int, ended: Sequence[Ended] | None) -> tuple[Measure, Period, int]:
+        """What an event is measured by, the period it is of, and how many statements have been made of that."""
+        if self.ending and self.ending.covers(event) and at < self.ending.due:
+            return self._as_it_was(self.ending, event)
+        measure = self.measure(event.metric)
+        if not measure or (measure.metric.reset == "period" and event.at < measure.tariff.since):
+            if ended is None:
+                raise Earlier
+            for period in ended:
+                if period.covers(event):
+                    return self._as_it_was(period, event)
+        measure = self._measure(event.metric)
+        return measure, measure.period(event.at), 0
+
+    def _as_it_was(self, ended: Ended, event: Event) -> tuple[Measure, Period, int]:
+        tariff = Tariff(ended.plan, ended.period.start, ended.plan.billing_interval)
+        return Measure(event.metric, ended.plan.metrics[event.metric], tariff), ended.period, ended.closed
+
+    def _measure(self, id: str) -> Measure:
+        measure = self.measure(id)
+        if measure:
+            return measure
+        if self.access:
+            raise Unfit("unknown_metric", "metric_id", "no such metric in the plan")
+        raise Unfit("no_access", "customer_id", f"no plan is in force: {self.reason}")
+
+    def open_totals(self, at: int) -> Iterator[tuple[str, Period, int]]:
+        """All that may be counted into now, by metric, period and shard."""
         for tariff in filter(None, (self.tariff, self.lapsed)):
-            for id in tariff.plan.metrics:
-                measure = Measure(id, tariff.plan.metrics[id], tariff)
-                if tariff == self.tariff or not measure.hard:
-                    yield id, measure.period(at)
+            for id, metric in tariff.plan.metrics.items():
+                measure = Measure(id, metric, tariff)
+                if tariff == self.tariff or not measure.hard or metric.kind == "held":
+                    for shard in range(metric.shards):
+                        yield id, measure.period(at), shard
 
 
-def standing_of(customer: Customer, bought: Plan | None, default: Plan | None, at: int) -> Standing:
+def standing_of(
+    customer: Customer, bought: Plan | None, default: Plan | None, at: int, ending: Ended | None = None
+) -> Standing:
     """`bought`: the version of the plan that its subscription has. The default plan counts by calendar months, UTC."""
     subscription, terms, reason, lapsed = customer.subscription, customer.terms, "no_subscription", None
+    limits = customer.limits
     if subscription:
         access, reason = subscription.access(bought, at)
-        paid = Tariff(bought, subscription.theirs.anchor, bought.billing_interval) if bought else None
+        anchor, since = subscription.theirs.anchor, subscription.anchored_at
+        paid = Tariff(bought, anchor, bought.billing_interval, since, limits) if bought else None
         if access:
-            return Standing(customer.id, reason, str(terms), terms, paid)
+            return Standing(customer.id, reason, str(terms), terms, paid, ending=ending)
         lapsed = None if subscription.theirs.ended else paid
     if not default:
-        return Standing(customer.id, reason, f"{terms}:-:0", terms, None, lapsed)
+        return Standing(customer.id, reason, f"{terms}:-:0", terms, None, lapsed, ending)
     by_default = f"{terms}:{default.slug}:{default.version}"
-    return Standing(customer.id, reason, by_default, terms, Tariff(default, 0, "month"), lapsed)
+    free = Tariff(default, 0, "month", 0, limits)
+    return Standing(customer.id, reason, by_default, terms, free, lapsed, ending)
 
 
 def allowance(measure: Measure, total: Total, at: int) -> dict:

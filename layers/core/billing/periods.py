@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 MONTHS = {"month": 1, "year": 12}
+DAY = 86_400
 
 
 class Period(NamedTuple):
@@ -31,6 +32,10 @@ def period_of(at: int, anchor: int, interval: str) -> Period:
 
 def day_of(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).date().isoformat()
+
+
+def start_of(day: str) -> int:
+    return int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp())
 
 
 def rfc3339(at: int | None) -> str | None:

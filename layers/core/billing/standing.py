@@ -5,8 +5,9 @@ import time
 
 from billing import customer_table, plan_table, usage_table
 from billing.customers import Customer
-from billing.entitlements import Standing, standing_of
+from billing.entitlements import Ended, Standing, standing_of
 from billing.errors import NotFound
+from billing.periods import Period
 from billing.plans import Plan
 
 FRESH = 60  # seconds
@@ -44,13 +45,32 @@ def moved(before: Customer, after: Customer) -> list[dict]:
     plan_table.forget()
     instants = (after.updated_at - ASKEW, after.updated_at + ASKEW)
     totals = {total: None for at in instants for total in _standing(before, at).open_totals(at)}
-    return [usage_table.on_terms(after.id, metric, period, str(after.terms)) for metric, period in totals]
+    return [usage_table.on_terms(after.id, *total, str(after.terms)) for total in totals]
 
 
 def _standing(customer: Customer, at: int) -> Standing:
     subscription, bought = customer.subscription, _bought(customer)
     access = subscription is not None and subscription.access(bought, at)[0]
-    return standing_of(customer, bought, None if access else _default(), at)
+    return standing_of(customer, bought, None if access else _default(), at, _ending(customer, at))
+
+
+def _ending(customer: Customer, at: int) -> Ended | None:
+    """The last period that ended, as long as it takes events."""
+    ending = customer.ending
+    if not ending or at >= ending.due:
+        return None
+    plan = plan_table.version(ending.plan, ending.version)
+    return Ended(plan, Period(ending.start, ending.end), ending.due)
+
+
+def ended(customer: str, metric: str) -> list[Ended]:
+    """The periods of a metric that have been billed."""
+    found = usage_table.billed(customer, metric)
+    return [
+        Ended(plan_table.version(total.plan, total.version), Period(start, total.ends), closed=total.closed)
+        for start, total in found
+        if total.plan and total.ends
+    ]
 
 
 def _bought(customer: Customer) -> Plan | None:

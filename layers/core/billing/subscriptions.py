@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from billing.closings import Closing, boundary, closings
 from billing.discounts import same_code
 from billing.errors import NotChangeable, NotFound, NothingToResume, NotPausable, OtherCurrency
 from billing.holds import Change, Draft, Step, Wish, digest
@@ -39,6 +40,10 @@ class Subscription:
     awaiting: Change | None = None  # the one that waits, if it has put aside what was to come
     bought_with: str | None = None  # the promotion code: what it takes off once is no discount of Stripe's afterwards
     trial_until: int | None = None  # the end of the trial that we granted; None: we granted none
+    metered_from: int | None = None  # where the first period begins whose usage is not on its way to be billed
+    anchored_at: int = 0  # since when its periods are counted from this anchor
+    usage_priced: bool = False  # whether a plan that it has had since then bills by usage
+    had: list[list] = field(default_factory=list)  # [slug, version] of the plans since then, without the one it has
 
     @property
     def on_trial_of_ours(self) -> bool:
@@ -282,6 +287,12 @@ class Subscription:
     def follow(self, theirs: Theirs, plan: Plan | None, at: int, coming: Plan | None = None) -> Subscription:
         """The same subscription, as Stripe tells of it now."""
         known = theirs.status if theirs.status in STATUSES else self.known_status
+        begun = self.metered_from or self.theirs.current_period_start
+        metered_from = max(begun, boundary(theirs, at))
+        sold, now = [self.plan, self.plan_version], [plan and plan.slug, plan and plan.version]
+        earlier = [each for each in self.had if each not in (sold, now)]
+        had = earlier if sold == now or self.plan is None else [*earlier, sold]
+        priced = plan is not None and plan.bills_usage
         since = (self.past_due_since or at) if known == "past_due" else None
         after = replace(
             self,
@@ -290,6 +301,10 @@ class Subscription:
             plan_version=plan and plan.version,
             known_status=known,
             past_due_since=since,
+            metered_from=metered_from,
+            anchored_at=self.anchored_at if theirs.anchor == self.theirs.anchor else metered_from,
+            usage_priced=priced or (self.usage_priced and metered_from == begun),
+            had=had if metered_from == begun else [],
             coming=coming and coming.slug,
             coming_version=coming and coming.version,
             awaiting=None
@@ -297,6 +312,14 @@ class Subscription:
             else self.awaiting,
         )
         return after if after == self else replace(after, updated_at=at)
+
+    def closed(self, after: Subscription, at: int) -> list[Closing]:
+        """The periods that have ended between this and what it has become, if something is to be billed for them."""
+        if not self.usage_priced or self.plan is None or self.plan_version is None:
+            return []
+        begun = self.metered_from or self.theirs.current_period_start
+        plan = self.plan, self.plan_version
+        return closings(self.theirs, plan, self.had, begun, after.metered_from or begun, self.known_status, at)
 
     def public(self, plan: Plan | None, at: int) -> dict:
         """What its owner may see; times in RFC 3339, UTC."""

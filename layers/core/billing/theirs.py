@@ -58,6 +58,8 @@ class Theirs:
     cancel_at: int | None = None
     trial_ends_at: int | None = None
     cancelled_at: int | None = None
+    ended_at: int | None = None
+    interval: str | None = None  # month, year, of its price
     collection_paused: bool = False
     resumes_at: int | None = None  # when Stripe ends the pause by itself
     discounts: list[Discount] = field(default_factory=list)

@@ -66,6 +66,8 @@ def theirs(said: stripe.Subscription) -> Theirs:
         cancel_at=said.cancel_at,
         trial_ends_at=said.trial_end,
         cancelled_at=said.canceled_at,
+        ended_at=said.ended_at,
+        interval=item.price.recurring.interval if item.price.recurring else None,
         collection_paused=said.pause_collection is not None,
         resumes_at=said.pause_collection.resumes_at if said.pause_collection else None,
         discounts=_discounts(said.discounts),

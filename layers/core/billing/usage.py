@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple
 
 from billing.holds import nameable
-from billing.periods import Period, day_of, period_of, rfc3339
+from billing.periods import DAY, Period, day_of, period_of, rfc3339
+from billing.tallies import Known, Tally, Use
 
-DAY = 86_400
 RETENTION = 400 * DAY  # of an event's record: what is older could be counted twice, so it is refused
 AHEAD = 300  # seconds that a caller's clock may be before ours
 MOST = 10**12  # of one event
 METADATA = 2048  # bytes of JSON
 FOREVER = 253_402_300_800  # the year 10000: the end of a period that never ends
 LONG = 32 * DAY  # the days of a longer period do not fit into its total
+WATERMARK = 1800  # seconds that a period waits for its last events, of the hour that a renewal's invoice is a draft
+DIGEST = 24  # hexadecimal digits: the sum of a billion events has fewer than the 38 digits of a number on record
 
-FIELDS = {"customer_id", "metric_id", "quantity", "idempotency_key", "timestamp", "metadata"}
+FIELDS = {"customer_id", "metric_id", "quantity", "idempotency_key", "timestamp", "metadata", "value"}
 # of a refusal that no plan or limit has a part in
 UNREADABLE = {"malformed", "unknown_field", "bad_quantity", "bad_timestamp", "in_the_future", "too_old"}
 # RFC 3339; datetime reads more than that
@@ -42,15 +44,21 @@ class Event:
     metric: str
     key: str  # the caller's: stable for the operation, the same on every retry
     quantity: int
-    at: int
+    at: int  # when it counts
     dated: bool  # whether the caller said when
     fingerprint: str  # of what was said; a retry that says no time is the same as the first, whenever it comes
     metadata: dict[str, str] = field(default_factory=dict, compare=False)
+    value: str | None = None  # what is told apart, of a metric that counts different ones
+    happened: int | None = None  # when it did, if that is of a period before the one that it counts in
 
     @property
     def id(self) -> str:
-        """Neither metric nor time is in it: a retry must not count twice because the clock went on."""
-        return sha256(f"{len(self.customer)}:{self.customer}{len(self.key)}:{self.key}".encode()).hexdigest()
+        return id_of(self.customer, self.key)
+
+    @property
+    def use(self) -> Use:
+        said = f"{self.id}{self.metric}#{self.quantity}#{self.at}#{self.value or ''}"
+        return Use(self.id, self.quantity, self.at, int(sha256(said.encode()).hexdigest()[:DIGEST], 16), self.value)
 
 
 class Stored(NamedTuple):
@@ -58,6 +66,8 @@ class Stored(NamedTuple):
 
     fingerprint: str
     at: int
+    over_limit: bool = False
+    happened: int | None = None
 
 
 class Slot(NamedTuple):
@@ -70,32 +80,114 @@ class Slot(NamedTuple):
     hard: bool
     limit: int | None
     terms: str
+    aggregation: str = "sum"
+    held: bool = False
+    shard: int = 0
+    closed: int = 0  # statements that have been made of the period: what comes now is of the next one
 
-    def fit(self, events: Sequence[Event], used: int) -> list[Event]:
+    def fit(self, events: Sequence[Event], met: Tally, known: Mapping[str, Known]) -> list[Event]:
         """In the order of the request, each that still fits."""
-        if not self.hard or self.limit is None:
-            return list(events)
         chosen = []
-        for event in events:
-            if used + event.quantity <= self.limit:
-                used += event.quantity
+        for event, (before, after) in zip(events, self._course(events, met, known, chosen), strict=True):
+            if (after >= 0 or not self.held) and (not self.hard or self._allows(event, before, after)):
                 chosen.append(event)
         return chosen
 
+    def over(self, events: Sequence[Event], met: Tally, known: Mapping[str, Known]) -> set[Event]:
+        """Those that a soft limit is passed with, as far as is known when they are counted."""
+        course = zip(events, self._course(events, met, known, events), strict=True)
+        return {event for event, (before, after) in course if not self._allows(event, before, after)}
+
+    def bounds(self, events: Sequence[Event], fresh: int = 0) -> tuple[int | None, int | None]:
+        """
+        The least and the most that may be used already for events to fit in their order; None: whatever. Used are
+        only what is added up and the different values; a peak or a level is held against the limit by itself.
+        """
+        if self.aggregation == "unique":
+            return None, None if self.limit is None or not fresh else self.limit - fresh
+        if self.aggregation != "sum":
+            return None, None
+        run, least, peak = 0, 0, None
+        for event in events:
+            run += event.quantity
+            least = min(least, run)
+            if event.quantity > 0:
+                peak = run if peak is None else max(peak, run)
+        most = None if self.limit is None or peak is None else self.limit - peak
+        return -least if self.held and least < 0 else None, most
+
+    def _allows(self, event: Event, before: int, after: int) -> bool:
+        if self.limit is None:
+            return True
+        told = event.quantity if self.aggregation in ("max", "last") else after
+        return told <= self.limit or (after <= before and self.aggregation not in ("max", "last"))
+
+    def _course(
+        self, events: Sequence[Event], met: Tally, known: Mapping[str, Known], counted: Sequence[Event]
+    ) -> Iterator[tuple[int, int]]:
+        """What there is before each event, and what there is after it if it counts as those in `counted` do."""
+        used, values = met.used, {value for value, each in known.items() if each.n}
+        for event in events:
+            match self.aggregation:
+                case "sum":
+                    after = used + event.quantity
+                case "max":
+                    after = max(used, event.quantity)
+                case "last":
+                    after = event.quantity
+                case _:
+                    after = used + (event.value not in values)
+            yield used, after
+            if event in counted:
+                used = after
+                values |= {event.value} if event.value else set()
+
 
 @dataclass(frozen=True, slots=True)
-class Total:
-    """What a period has come to. `days`: date to (number of events, their sum)."""
+class Total(Tally):
+    """What a period has come to, on record."""
 
-    used: int = 0
-    n: int = 0
     terms: str = ""  # those that the last writers had to know; "": any
-    closed: bool = False
-    stands: bool = True  # whether it is on record
-    days: dict[str, tuple[int, int]] = field(default_factory=dict)
+    closed: int = 0  # statements that were made of it; 0: it is open
+    ends: int | None = None  # its end, once it is closed
+    subscription: str | None = None  # that it was billed with, and under which version of which plan
+    plan: str | None = None
+    version: int = 0
 
 
-ABSENT = Total(stands=False)
+ABSENT = Total()
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event on record, with what has become of it since."""
+
+    event: Event
+    fingerprint: str
+    total: str  # the sort key of the total that it counts in
+    recorded_at: int
+    aggregation: str = "sum"
+    statement: int = 0  # the number of the statement of its period that it is of
+    over_limit: bool = False
+    corrected_by: str | None = None  # key of the correction that took its place
+    corrected_in: int = 0  # the number of the first statement without it
+    corrects: str | None = None  # key of the event that this one voids, or takes the place of
+    void: bool = False  # it counts nothing itself
+    reason: str | None = None
+    actor: str | None = None
+
+    @property
+    def live(self) -> bool:
+        return self.corrected_by is None and not self.void
+
+    def lived(self, statement: int) -> bool:
+        """Whether it counts in the statement of that number."""
+        gone = self.corrected_by is not None and self.corrected_in <= statement
+        return self.statement <= statement and not gone and not self.void
+
+    @property
+    def stored(self) -> Stored:
+        return Stored(self.fingerprint, self.event.at, self.over_limit, self.event.happened)
 
 
 def read(given: object, at: int) -> Event:
@@ -107,14 +199,17 @@ def read(given: object, at: int) -> Event:
     for name in ("customer_id", "metric_id", "idempotency_key"):
         if not nameable(given.get(name)):
             raise Unfit("malformed", name, "1 to 255 printable ASCII characters")
-    quantity = given.get("quantity")
-    if type(quantity) is not int or not 1 <= quantity <= MOST:
-        raise Unfit("bad_quantity", "quantity", f"a whole number from 1 to {MOST}")
+    value = given.get("value")
+    if value is not None and not nameable(value):
+        raise Unfit("malformed", "value", "1 to 255 printable ASCII characters")
+    quantity = given.get("quantity", None if value is None else 1)
+    if type(quantity) is not int or not -MOST <= quantity <= MOST:
+        raise Unfit("bad_quantity", "quantity", f"a whole number, at most {MOST}")
     metadata = given.get("metadata")
     if metadata is not None and not _small(metadata):
         raise Unfit("malformed", "metadata", f"an object of strings, at most {METADATA} bytes of JSON")
     timestamp = given.get("timestamp")
-    said = [given["metric_id"], quantity, timestamp, metadata or {}]
+    said = [given["metric_id"], quantity, timestamp, metadata or {}, *([value] if value is not None else [])]
     return Event(
         given["customer_id"],
         given["metric_id"],
@@ -124,7 +219,13 @@ def read(given: object, at: int) -> Event:
         timestamp is not None,
         sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32],
         metadata or {},
+        value,
     )
+
+
+def id_of(customer: str, key: str) -> str:
+    """Neither metric nor time is in it: a retry must not count twice because the clock went on."""
+    return sha256(f"{len(customer)}:{customer}{len(key)}:{key}".encode()).hexdigest()
 
 
 def timely(event: Event, at: int) -> None:
@@ -163,19 +264,22 @@ def supersedes(terms: str, others: str) -> bool:
     return ours[1] != theirs[1] or ours[2] > theirs[2]
 
 
-def recorded(event: Event, at: int, duplicate: bool) -> dict:
-    """The answer of an event that counts. `at`: as it stands on record, so that every retry is told the same."""
-    return _named(event) | {
+def recorded(event: Event, stored: Stored, duplicate: bool) -> dict:
+    """The answer of an event that counts, as it stands on record, so that every retry is told the same."""
+    told = _named(event) | {
         "status": "recorded",
         "duplicate": duplicate,
         "quantity": event.quantity,
-        "timestamp": rfc3339(at),
+        "timestamp": rfc3339(stored.at),
+        "over_limit": stored.over_limit,
     }
+    late = {} if stored.happened is None else {"happened_at": rfc3339(stored.happened)}
+    return told | ({} if event.value is None else {"value": event.value}) | late
 
 
 def repeated(event: Event, stored: Stored) -> dict:
     """The answer of an event whose key is on record already."""
-    return recorded(event, stored.at, True) if stored.fingerprint == event.fingerprint else conflict(event)
+    return recorded(event, stored, True) if stored.fingerprint == event.fingerprint else conflict(event)
 
 
 def conflict(event: Event) -> dict:

@@ -1,21 +1,36 @@
 """
 Usage on record: an event is its own marker, and stands with the total that it is counted in, or not at all.
 
-The total of a period holds its days as flat attributes (n1123, s1123: events and sum of 23 November), which one ADD
-makes and moves. Periods longer than a month keep them in an item per calendar month beside it (docs/data.md).
+The total of a period holds its days as flat attributes (n1123, s1123: events of 23 November, and what they come to),
+which one ADD makes and moves. Periods longer than a month keep them in an item per calendar month beside it; a total
+may be split into shards, and a metric of different values has an item for each of them (docs/data.md).
 """
 
 import os
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from typing import NamedTuple
 
 from billing import dynamodb
+from billing.corrections import Correction
 from billing.periods import Period, day_of, period_of
-from billing.usage import ABSENT, LONG, RETENTION, Event, Slot, Stored, Total
+from billing.tallies import Day, Demand, Known, Move, Moves, l_of, recording, s_of
+from billing.usage import ABSENT, LONG, RETENTION, Event, Recorded, Slot, Stored, Total, id_of
 
 TABLE = os.environ["USAGE_TABLE"]
 ACTIONS = 100  # of one transaction (docs: TransactWriteItems)
+MISSING = "attribute_not_exists(pk)"
+SIGNS = {"<": "below", "<=": "most", ">=": "least", "=": "is"}  # as they are called among an expression's values
+MONTH, DAY_OF_VALUE = re.compile(r"[0-9]{4}-[0-9]{2}"), re.compile(r"d[0-9]{6}")
+
+
+class Met(NamedTuple):
+    """What stood on record when it was last looked at."""
+
+    total: Total
+    known: Mapping[str, Known] = {}  # by value, of a metric that counts different ones
 
 
 class Refused(NamedTuple):
@@ -24,22 +39,50 @@ class Refused(NamedTuple):
     stored: dict[Event, Stored]  # events whose keys are on record already
     total: Total | None  # as it stands, if it is in the way: full, closed, on other terms, or not there yet
     moved: bool  # the customer's terms on record are not those that were told
+    values: bool  # a value's item is not as it was met
 
 
 def find(event: Event) -> Stored | None:
-    found = dynamodb.get(TABLE, pk=_marker(event), sk="event")
-    return _stored(found) if found else None
+    found = recorded(event.customer, event.key)
+    return found.stored if found else None
 
 
-def total(customer: str, metric: str, period: Period) -> Total:
+def recorded(customer: str, key: str) -> Recorded | None:
+    found = dynamodb.get(TABLE, pk=_marker(id_of(customer, key)), sk="event")
+    return _recorded(found) if found else None
+
+
+def total(customer: str, metric: str, period: Period, shards: int = 1) -> Total:
     """One read."""
-    return _total(dynamodb.get(TABLE, pk=f"T#{customer}", sk=_sort(metric, period)))
+    if shards == 1:
+        return _total(dynamodb.get(TABLE, pk=_owner(customer), sk=_sort(metric, period)))
+    return _together(_items(customer, metric, period))
 
 
-def days(customer: str, metric: str, period: Period) -> dict[str, tuple[int, int]]:
-    """Date to (number of events, their sum), of a period whose days are not in its total."""
-    months = dynamodb.query(TABLE, f"T#{customer}", f"{_sort(metric, period)}#")
-    return {day: each for month in months for day, each in _days(month["sk"][-7:], month)}
+def with_days(customer: str, metric: str, period: Period) -> Total:
+    """The same, with all its days and shards."""
+    return _together(_items(customer, metric, period))
+
+
+def met(slot: Slot, events: Sequence[Event]) -> Met:
+    """The shard of the total that a slot counts in, with its days, and what is known of the values in the events."""
+    if slot.aggregation == "unique":
+        total = {"pk": _owner(slot.customer), "sk": _sort(slot.metric, slot.period)}
+        values = dict.fromkeys(event.value or "" for event in events)
+        keys = [_value_key(slot.customer, total["sk"], value) for value in values]
+        items = dynamodb.several(TABLE, [total, *keys])
+        values = {item["value"]: _known(item) for item in items if item["pk"].startswith("V#")}
+        found = [item for item in items if item["pk"].startswith("T#")]
+        return Met(_total(found[0] if found else None), known)
+    if slot.month:
+        return Met(_together(_items(slot.customer, slot.metric, slot.period)))
+    return Met(_total(dynamodb.get(TABLE, pk=_owner(slot.customer), sk=_sort(slot.metric, slot.period, slot.shard))))
+
+
+def billed(customer: str, metric: str) -> list[tuple[int, Total]]:
+    """The totals of periods that have been closed, each by its start."""
+    items = dynamodb.query(TABLE, _owner(customer), f"{metric}#")
+    return [(_start(item), _total(item)) for item in items if "closed" in item and item["sk"].count("#") == 1]
 
 
 def is_long(period: Period) -> bool:
@@ -47,83 +90,104 @@ def is_long(period: Period) -> bool:
 
 
 def room(slot: Slot) -> int:
-    """Events that go in one transaction, beside the total, a check of the customer and the month."""
-    return ACTIONS - (3 if slot.month else 2)
+    """Events that go in one transaction, beside the total, a check of the customer, the month and a closing."""
+    spare = ACTIONS - (3 if slot.month or slot.closed else 2)
+    return spare // 2 if slot.aggregation == "unique" else spare
 
 
-def record(slot: Slot, events: Sequence[Event], seen: Total | None, unmoved: dict, at: int) -> Refused | None:
+def record(
+    slot: Slot, events: Sequence[Event], seen: Met | None, over: set[Event], beside: Sequence[dict], at: int
+) -> Refused | None:
     """
     Count events, together or not at all.
 
     `seen` is the total as last met; None: it has not been, and is hoped to be on the slot's terms. If it is not, it
-    is made, or taken over, along with a check that the customer's terms on record are those told (`unmoved`).
+    is made, or taken over, along with a check that the customer's terms on record are those told (`beside`: that
+    check, or what a closed period needs). `over`: events that are known to pass a soft limit.
     """
-    writes = [_event(slot, event, at) for event in events]
-    added, dated = _sums(slot, events)
-    condition, values, checked = _condition(slot, sum(event.quantity for event in events), seen)
-    adopts = "SET terms = :terms " if checked else ""
-    writes.append(_update(slot, "", adopts + _adding(added), condition, added | values))
-    if dated:
-        writes.append(_update(slot, f"#{slot.month}", _adding(dated), None, dated))
-    refusals = {refusal.place: refusal.item for refusal in dynamodb.transact([*writes, unmoved] if checked else writes)}
+    total = seen.total if seen else None
+    moves = recording(slot.aggregation, [event.use for event in events], total or ABSENT, seen.known if seen else {})
+    fresh = moves.total.adds.get("used", 0)
+    least, most = slot.bounds(events, fresh)
+    limited = slot.hard or not over
+    demands = [Demand("used", "<=", most)] if most is not None and limited else []
+    demands += [Demand("used", ">=", least)] if least is not None else []
+    condition, values, checked = _condition(slot, total)
+    key = _sort(slot.metric, slot.period, slot.shard)
+    writes = [_event(event, key, slot.aggregation, slot.closed, event in over, at) for event in events]
+    writes.append(_total_write(slot, moves, demands, condition, values, checked))
+    if slot.month:
+        writes.append(_moved({"pk": _owner(slot.customer), "sk": f"{key}#{slot.month}"}, moves.days))
+    writes += [_value_write(slot, value, move, at) for value, move in moves.values.items()]
+    last = len(writes)
+    refusals = dynamodb.transact([*writes, *beside] if checked or slot.closed else writes)
     if not refusals:
         return None
-    stored = {event: _stored(item) for place, event in enumerate(events) if (item := refusals.get(place))}
-    met = _total(refusals[len(events)]) if len(events) in refusals else None
-    return Refused(stored, met, len(writes) in refusals)
+    by_place = {refusal.place: refusal.item for refusal in refusals}
+    stored = {event: _recorded(item).stored for place, event in enumerate(events) if (item := by_place.get(place))}
+    met_total = _total(by_place[len(events)]) if len(events) in by_place else None
+    return Refused(stored, met_total, last in by_place, any(len(events) < place < last for place in by_place))
 
 
-def on_terms(customer: str, metric: str, period: Period, terms: str) -> dict:
+def on_terms(customer: str, metric: str, period: Period, shard: int, terms: str) -> dict:
     """A write that shuts a total, made yet or not, for whoever knows only older terms."""
     change = "SET terms = :terms, used = if_not_exists(used, :nothing), n = if_not_exists(n, :nothing)"
-    key = {"pk": f"T#{customer}", "sk": _sort(metric, period)}
+    key = {"pk": _owner(customer), "sk": _sort(metric, period, shard)}
     return dynamodb.update(TABLE, key, change, terms=terms, nothing=0)
 
 
-def _condition(slot: Slot, quantity: int, seen: Total | None) -> tuple[str, dict, bool]:
-    """Conditions have no arithmetic, so the most that may be used already is worked out here."""
+def _condition(slot: Slot, seen: Total | None) -> tuple[str, dict, bool]:
+    """On whose terms the total has to be, and whether the customer's own have to be checked along with it."""
+    if slot.closed:
+        return "closed = :closed", {"closed": slot.closed}, False
     still_open = "attribute_not_exists(closed)"
-    on_ours, on_none, missing = "terms = :terms", "attribute_not_exists(terms)", "attribute_not_exists(pk)"
+    on_ours, on_none = "terms = :terms", "attribute_not_exists(terms)"
     terms: dict = {"terms": slot.terms}
-    fits, most = "", {}
-    if slot.hard and slot.limit is not None:
-        fits, most = "used <= :most", {"most": slot.limit - quantity}
-
     if seen is None or seen.terms == slot.terms or not (slot.hard or seen.terms):
         ours = on_ours if slot.hard else f"({on_none} OR {on_ours})"
-        clauses, values, checked = [ours, still_open, fits], terms | most, False
-    elif not seen.stands:
-        clauses, values, checked = [missing], terms, True
-    elif not seen.terms:
-        clauses, values, checked = [on_none, still_open, fits], terms | most, True
-    else:
-        clauses, values, checked = ["terms = :older", still_open, fits], terms | most | {"older": seen.terms}, True
-    return " AND ".join(filter(None, clauses)), values, checked
+        return f"{ours} AND {still_open}", terms, False
+    if not seen.stands:
+        return MISSING, {}, True
+    if not seen.terms:
+        return f"{on_none} AND {still_open}", {}, True
+    return f"terms = :older AND {still_open}", {"older": seen.terms}, True
 
 
-def _sums(slot: Slot, events: Sequence[Event]) -> tuple[dict[str, int], dict[str, int]]:
-    """What is added to the total, and to the item of its month if it has one."""
-    added: dict[str, int] = {"used": sum(event.quantity for event in events), "n": len(events)}
-    dated: dict[str, int] = defaultdict(int)
-    for event in events:
-        n, s = _names(day_of(event.at))
-        dated[n] += 1
-        dated[s] += event.quantity
-    return (added, dict(dated)) if slot.month else (added | dated, {})
+def _total_write(slot: Slot, moves: Moves, demands: list, condition: str, values: dict, adopts: bool) -> dict:
+    move = moves.total.also(Move({}, {}, demands))
+    move = move if slot.month else move.also(moves.days)
+    if condition == MISSING:  # then there is nothing else that could be demanded of it
+        move = move._replace(demands=[])
+    key = {"pk": _owner(slot.customer), "sk": _sort(slot.metric, slot.period, slot.shard)}
+    return _moved(key, move, condition, values, {"terms": slot.terms} if adopts else {})
 
 
-def _adding(values: dict) -> str:
-    return "ADD " + ", ".join(f"{name} :{name}" for name in values)
+def _value_write(slot: Slot, value: str, move: Move, at: int) -> dict:
+    told = {"value": value, "expires": at + RETENTION + slot.period.end - slot.period.start}
+    return _moved(_value_key(slot.customer, _sort(slot.metric, slot.period), value), move, None, {}, told)
 
 
-def _update(slot: Slot, suffix: str, change: str, condition: str | None, values: dict) -> dict:
-    key = {"pk": f"T#{slot.customer}", "sk": _sort(slot.metric, slot.period) + suffix}
-    return dynamodb.update(TABLE, key, change, condition, **values)
+def _moved(key: dict, move: Move, condition: str | None = None, values: dict | None = None, told: dict | None = None):
+    """An update that does what a move says, if all holds that it demands, and the condition; and what is `told`."""
+    given, clauses = dict(values or {}), [condition] if condition else []
+    for name, sign, number in move.demands:
+        place = f"{name}_{SIGNS[sign]}"
+        given[place] = number
+        clauses.append(
+            f"(attribute_not_exists({name}) OR {name} < :{place})" if sign == "<" else f"{name} {sign} :{place}"
+        )
+    sets = {name: number for name, number in move.sets.items()} | (told or {})
+    given |= {f"{name}_add": number for name, number in move.adds.items()}
+    given |= {f"{name}_set": what for name, what in sets.items()}
+    change = f"SET {', '.join(f'#{name} = :{name}_set' for name in sets)} " if sets else ""
+    change += "ADD " + ", ".join(f"{name} :{name}_add" for name in move.adds)
+    names = {f"#{name}": name for name in sets}
+    return dynamodb.update(TABLE, key, change, " AND ".join(clauses) or None, names, **given)
 
 
-def _event(slot: Slot, event: Event, at: int) -> dict:
+def _event(event: Event, total: str, aggregation: str, closed: int, over: bool, at: int, **more) -> dict:
     item = {
-        "pk": _marker(event),
+        "pk": _marker(event.id),
         "sk": "event",
         "customer": event.customer,
         "metric": event.metric,
@@ -132,39 +196,116 @@ def _event(slot: Slot, event: Event, at: int) -> dict:
         "at": event.at,
         "fingerprint": event.fingerprint,
         "recorded_at": at,
-        "total": _sort(slot.metric, slot.period),
+        "total": total,
         "series": f"{event.customer}#{event.metric}#{day_of(event.at)}",
         "moment": f"{event.at:012}#{event.id}",
         "expires": max(at, event.at) + RETENTION,
     }
-    if event.metadata:
-        item["metadata"] = event.metadata
+    apart = {"aggregation": aggregation if aggregation != "sum" else None, "over": over or None}
+    apart |= {"statement": closed or None, "metadata": event.metadata or None}
+    apart |= {"value": event.value, "happened": event.happened} | more
+    item |= {name: value for name, value in apart.items() if value is not None}
     return dynamodb.put(TABLE, item, "attribute_not_exists(pk)")
 
 
-def _marker(event: Event) -> str:
-    return f"E#{event.id}"
+def _items(customer: str, metric: str, period: Period) -> list[dict]:
+    """A total with its shards and months."""
+    return dynamodb.query(TABLE, _owner(customer), _sort(metric, period))
 
 
-def _sort(metric: str, period: Period) -> str:
-    return f"{metric}#{period.start:012}"
+def _owner(customer: str) -> str:
+    return f"T#{customer}"
 
 
-def _stored(item: dict) -> Stored:
-    return Stored(item["fingerprint"], item["at"])
+def _marker(id: str) -> str:
+    return f"E#{id}"
+
+
+def _sort(metric: str, period: Period, shard: int = 0) -> str:
+    return f"{metric}#{period.start:012}" + (f"#s{shard:02}" if shard else "")
+
+
+def _value_key(customer: str, total: str, value: str) -> dict:
+    return {"pk": f"V#{customer}", "sk": f"{total}#{sha256(value.encode()).hexdigest()[:32]}"}
+
+
+def _recorded(item: dict) -> Recorded:
+    event = Event(
+        item["customer"],
+        item["metric"],
+        item["key"],
+        item["quantity"],
+        item["at"],
+        True,
+        item["fingerprint"],
+        item.get("metadata", {}),
+        item.get("value"),
+        item.get("happened"),
+    )
+    return Recorded(
+        event,
+        item["fingerprint"],
+        item["total"],
+        item["recorded_at"],
+        item.get("aggregation", "sum"),
+        item.get("statement", 0),
+        item.get("over", False),
+        item.get("corrected_by"),
+        item.get("corrected_in", 0),
+        item.get("corrects"),
+        item.get("void", False),
+        item.get("reason"),
+        item.get("actor"),
+    )
 
 
 def _total(item: dict | None) -> Total:
     if not item:
         return ABSENT
-    start = int(item["sk"].split("#")[1])
-    found = {day: each for month in _months(start) for day, each in _days(month, item)}
-    return Total(item["used"], item["n"], item.get("terms", ""), "closed" in item, True, found)
+    days = {day: each for month in _months(_start(item)) for day, each in _days(month, item)}
+    return Total(
+        item["used"],
+        item["n"],
+        item.get("h", 0),
+        item.get("latest"),
+        True,
+        days,
+        item.get("terms", ""),
+        item.get("closed", 0),
+        item.get("ends"),
+        item.get("subscription"),
+        item.get("plan"),
+        item.get("version", 0),
+    )
 
 
-def _days(month: str, item: dict) -> Iterator[tuple[str, tuple[int, int]]]:
+def _together(items: Iterable[dict]) -> Total:
+    """A total with its shards, of which it is the sum, and with its months, which have its days."""
+    first, days = ABSENT, dict[str, Day]()
+    for item in items:
+        *_, last = item["sk"].split("#")
+        if MONTH.fullmatch(last):
+            found = dict(_days(last, item))
+        else:
+            total = _total(item)
+            found = total.days
+            grown = {"used": first.used + total.used, "n": first.n + total.n, "digest": first.digest + total.digest}
+            first = replace(first, **grown) if first.stands else total
+        for day, each in found.items():
+            known = days.get(day, Day())
+            days[day] = Day(known.n + each.n, known.value + each.value, each.latest)
+    return replace(first, days=dict(sorted(days.items())))
+
+
+def _days(month: str, item: dict) -> Iterator[tuple[str, Day]]:
     for name in sorted(name for name in item if name.startswith(f"n{month[5:]}")):
-        yield f"{month}-{name[3:]}", (item[name], item[f"s{name[1:]}"])
+        day = f"{month}-{name[3:]}"
+        yield day, Day(item[name], item.get(s_of(day), 0), item.get(l_of(day)))
+
+
+def _known(item: dict) -> Known:
+    days = {f"20{name[1:3]}-{name[3:5]}-{name[5:]}": n for name, n in item.items() if DAY_OF_VALUE.fullmatch(name)}
+    return Known(item.get("n", 0), days)
 
 
 def _months(start: int) -> list[str]:
@@ -173,5 +314,5 @@ def _months(start: int) -> list[str]:
     return [day_of(month.start)[:7], day_of(month.end)[:7]]
 
 
-def _names(day: str) -> tuple[str, str]:
-    return f"n{day[5:7]}{day[8:]}", f"s{day[5:7]}{day[8:]}"
+def _start(item: dict) -> int:
+    return int(item["sk"].split("#")[1])

@@ -1,0 +1,57 @@
+"""When periods of a subscription have ended, so that what was used in them is billed: once each, whatever was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from billing.periods import period_of
+from billing.theirs import Theirs
+from billing.usage import WATERMARK
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A period of a subscription that has ended by renewal, by its cancellation, or by a change of the anchor."""
+
+    subscription: str
+    plan: str  # in force when it ended
+    version: int
+    start: int
+    end: int
+    due: int  # when it takes no more events
+    free: bool = False  # on trial, or never paid: what was used is told, and not charged
+    had: list[list] = field(default_factory=list)  # [slug, version] of the plans before in it, the last one last
+    currency: str = "usd"
+
+
+def boundary(theirs: Theirs, at: int) -> int:
+    """Up to where its periods have ended."""
+    if not theirs.ended:
+        return theirs.current_period_start
+    return theirs.ended_at or min(at, theirs.current_period_end)
+
+
+def closings(
+    before: Theirs, plan: tuple[str, int], had: Sequence[list], since: int, until: int, status: str | None, at: int
+) -> list[Closing]:
+    """
+    Of the periods between two boundaries, by the anchor and the interval there was before the second: the oldest
+    first. What ends while it is seen is due half an hour after its end; on a test clock, after it was seen.
+    """
+    found, start = [], since
+    while start < until:
+        period = period_of(start, before.anchor, before.interval or _interval(before))
+        end = min(period.end, until)
+        free = status in (None, "incomplete") or (before.trial_ends_at is not None and end <= before.trial_ends_at)
+        due = min(end, at) + WATERMARK
+        found.append(
+            Closing(before.id, *plan, period.start, end, due, free, [list(each) for each in had], before.currency)
+        )
+        start = end
+    return found
+
+
+def _interval(theirs: Theirs) -> str:
+    """Of a record that does not name it."""
+    return "month" if theirs.current_period_end - theirs.current_period_start <= 32 * 86_400 else "year"
