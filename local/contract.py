@@ -16,8 +16,8 @@ for table in ("PLANS_TABLE", "SUBSCRIPTIONS_TABLE", "USAGE_TABLE", "WEBHOOK_EVEN
 
 from billing import errors, gateway, prices, translation  # noqa: E402
 from billing.holds import nameable  # noqa: E402
+from billing.offers import Offer  # noqa: E402
 from billing.plans import SLUG  # noqa: E402
 from billing.theirs import ENDED  # noqa: E402
-from put_plan import Offer  # noqa: E402
 
 __all__ = ["ENDED", "SLUG", "Offer", "errors", "gateway", "nameable", "prices", "translation"]

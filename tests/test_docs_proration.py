@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from billing.plans import chargeable
+from billing.currencies import chargeable
 from billing.proration import discounted, prorate
 
 PAGE = Path("docs/proration.md").read_text()

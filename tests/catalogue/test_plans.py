@@ -63,6 +63,25 @@ def test_what_is_changed_is_told_field_by_field_and_who_stays(tollgate, asked, t
     assert puts(asked) == []
 
 
+METERED = """{api_calls: {alerts: [90], price: {model: unit, included: 1000, unit_amount: "0.150"}}, exports: {price:
+  {model: volume, tiers: [{up_to: 10, unit_amount: "5"}, {up_to: null, flat_amount: "20.5"}]}}}"""
+
+
+def test_what_usage_costs_is_sold_as_the_file_says_and_told_when_it_changes(tollgate, api, told):
+    wanted = plans.read(f"team: {TEAM[:-1]}, metrics: {METERED}}}")
+    assert [plans.apply(tollgate, wanted, told.append), plans.diff(tollgate, wanted, told.append)] == [0, 0]
+    calls = api("GET", "/plans/team").json["metrics"]["api_calls"]
+    assert (calls["alerts"], calls["price"]["unit_amount"], versions(api)) == ([90], "0.15", {"team": 1})
+
+    told.clear()
+    dearer = plans.read(f"team: {TEAM[:-1]}, metrics: {METERED.replace('0.150', '0.2')}}}")
+    assert plans.diff(tollgate, dearer, told.append) == 2
+    assert told.text() == (
+        "team changed: a new version; whoever has version 1 stays on it"
+        ' metrics.api_calls.price.unit_amount "0.15" -> "0.2"'
+    )
+
+
 def test_only_what_is_changed_gets_a_new_version(tollgate, api, stripe, asked, told):
     plans.apply(tollgate, TWO, told.append)
     puts(asked)
@@ -177,6 +196,14 @@ def test_a_run_ends_at_the_first_plan_that_is_not_taken(send, api, told):
         (
             f"team: {TEAM[:-1]}, metrics: {{api_calls: {{enforcement: maybe}}}}}}",
             ["team.metrics.api_calls.enforcement"],
+        ),
+        (
+            f"team: {TEAM[:-1]}, metrics: {METERED.replace('"0.150"', '0.15')}}}",
+            ["team.metrics.api_calls.price.unit_amount: Input should be a valid string"],
+        ),
+        (
+            f"team: {TEAM[:-1]}, metrics: {METERED.replace('null', '10')}}}",
+            ["team.metrics.exports.price: Value error, the last tier has no end"],
         ),
         (f"team: {TEAM}\nteam: {PRO}", ["team is said twice"]),
         (f"team: {TEAM[:-1]}, base_price_cents: 1}}", ["base_price_cents is said twice"]),

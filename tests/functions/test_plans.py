@@ -1,6 +1,8 @@
 import pytest
 
 from billing import dynamodb, plan_table
+from billing.plans import Metric
+from billing.rating import Tier
 
 TEAM = {"name": "Team", "billing_interval": "month", "currency": "usd", "base_price_cents": 2000}
 TEAM |= {"price_per_seat_cents": 1000, "included_seats": 3}
@@ -36,7 +38,126 @@ def test_a_metric_names_its_limit_and_how_it_is_enforced(api, stripe):
         "aggregation": "sum",
         "kind": "consumed",
         "reset": "period",
+        "late": "adjust",
+        "shards": 1,
+        "alerts": [50, 80, 100],
+        "unavailable": "deny",
+        "price": None,
     }
+
+
+PRICE = {"model": "graduated", "included": 1000, "unit_amount": None, "package_size": None}
+PRICE |= {
+    "tiers": [
+        {"up_to": 5000, "unit_amount": "0.15", "flat_amount": "0"},
+        {"up_to": None, "unit_amount": "0.1", "flat_amount": "500"},
+    ]
+}
+SOLD = {"limit": "max_api_calls", "enforcement": "soft", "aggregation": "sum", "kind": "consumed", "reset": "period"}
+SOLD |= {"late": "next_period", "shards": 15, "alerts": [90, 100], "unavailable": "allow", "price": PRICE}
+
+
+def test_all_that_is_said_of_a_metric_is_on_record_and_told_and_the_same_again_is_no_new_version(api, stripe):
+    offer = TEAM | {"metrics": {"api_calls": SOLD}}
+    answers = [api("PUT", "/plans/team", offer).json]
+    plan_table.version.cache_clear()
+    answers += [api("GET", "/plans/team").json, api("PUT", "/plans/team", offer).json]
+
+    assert [(answer["version"], answer["metrics"]) for answer in answers] == [(1, {"api_calls": SOLD})] * 3
+    assert plan_table.version("team", 1).metrics["api_calls"].price.tiers[1] == Tier(None, "0.1", "500")
+
+
+def test_an_amount_is_the_same_however_many_zeros_it_ends_with(api, stripe):
+    def price(amount):
+        metrics = {"api_calls": {"price": {"model": "unit", "unit_amount": amount}}}
+        return api("PUT", "/plans/team", TEAM | {"metrics": metrics}).json
+
+    assert {price(amount)["version"] for amount in ("0.15", "0.150", "0.150000000000")} == {1}
+    assert [price(amount)["metrics"]["api_calls"]["price"]["unit_amount"] for amount in ("20.00", "20", "0.0")] == [
+        "20",
+        "20",
+        "0",
+    ]
+
+
+def test_a_version_from_before_usage_had_a_price_is_read_as_it_was_meant_and_stands_for_the_same_offer(api, stripe):
+    offer = TEAM | {"metrics": {"api_calls": {"enforcement": "soft"}}}
+    api("PUT", "/plans/team", offer)
+    item = dynamodb.get("Plans", pk="plan#team", sk="version#000001") or {}
+    for later in ("late", "shards", "alerts", "unavailable", "price"):
+        del item["metrics"]["api_calls"][later]
+    dynamodb.transact([dynamodb.put("Plans", item)])
+    plan_table.version.cache_clear()
+
+    assert plan_table.version("team", 1).metrics == {"api_calls": Metric("max_api_calls", enforcement="soft")}
+    assert api("PUT", "/plans/team", offer).json["version"] == 1
+
+
+HELD = {"kind": "held", "reset": "never"}
+UNIT = {"model": "unit", "unit_amount": "1"}
+TWO = [{"up_to": 5}, {"up_to": None}]
+
+
+@pytest.mark.parametrize(
+    ("metric", "field", "message"),
+    [
+        (HELD | {"aggregation": "max"}, "", "what is held is a sum"),
+        (HELD | {"reset": "period"}, "", "what is held is a sum that is never reset"),
+        (HELD | {"shards": 2, "enforcement": "soft"}, "", "in one shard"),
+        (HELD | {"price": UNIT}, "", "without a price"),
+        ({"shards": 2}, "", "a hard limit needs one total"),
+        ({"shards": 2, "enforcement": "observe", "aggregation": "max"}, "", "shards are of sums"),
+        ({"shards": 16, "enforcement": "soft"}, ".shards", "less than or equal to 15"),
+        ({"price": UNIT, "reset": "month"}, "", "reset with the period that it is billed for"),
+        ({"price": UNIT, "reset": "never"}, "", "reset with the period that it is billed for"),
+        ({"alerts": [80, 50]}, "", "alerts ascend"),
+        ({"alerts": [50, 50]}, "", "each said once"),
+        ({"alerts": [0]}, ".alerts.0", "greater than or equal to 1"),
+        ({"alerts": [1001]}, ".alerts.0", "less than or equal to 1000"),
+        ({"alerts": list(range(1, 12))}, ".alerts", "at most 10"),
+        ({"price": {"model": "unit"}}, ".price", "unit_amount is missing"),
+        ({"price": UNIT | {"tiers": TWO}}, ".price", "tiers are of graduated and volume alone"),
+        ({"price": UNIT | {"package_size": 10}}, ".price", "package_size is of packages alone"),
+        ({"price": UNIT | {"model": "package"}}, ".price", "package_size is missing"),
+        ({"price": {"model": "volume"}}, ".price", "tiers are missing"),
+        ({"price": UNIT | {"model": "graduated", "tiers": TWO}}, ".price", "unit_amount is said by the tiers"),
+        ({"price": {"model": "volume", "tiers": TWO[:1]}}, ".price", "the last tier has no end"),
+        ({"price": {"model": "volume", "tiers": [TWO[0], *TWO]}}, ".price", "ends after the one before"),
+        ({"price": {"model": "volume", "tiers": [{"up_to": 6}, *TWO]}}, ".price", "ends after the one before"),
+        ({"price": {"model": "volume", "tiers": [TWO[1], TWO[1]]}}, ".price", "only the last has no end"),
+        ({"price": {"model": "volume", "tiers": [{"unit_amount": "1"}]}}, ".price.tiers.0.up_to", "required"),
+        ({"price": UNIT | {"unit_amount": 0.15}}, ".price.unit_amount", "valid string"),
+        ({"price": UNIT | {"unit_amount": "-1"}}, ".price.unit_amount", "match pattern"),
+        ({"price": UNIT | {"unit_amount": "1/3"}}, ".price.unit_amount", "match pattern"),
+        ({"price": UNIT | {"unit_amount": "1e3"}}, ".price.unit_amount", "match pattern"),
+        ({"price": UNIT | {"unit_amount": "0.1234567890123"}}, ".price.unit_amount", "match pattern"),
+        ({"price": UNIT | {"unit_amount": "1\n"}}, ".price.unit_amount", "match pattern"),
+        ({"price": UNIT | {"included": -1}}, ".price.included", "greater than or equal to 0"),
+    ],
+    ids=str,
+)
+def test_a_metric_that_makes_no_sense_is_refused_by_its_field_and_told_why(api, stripe, metric, field, message):
+    answer = api("PUT", "/plans/team", TEAM | {"metrics": {"calls": metric}})
+
+    (fault,) = answer.json["fields"]
+    assert (answer.status, fault["field"]) == (400, f"metrics.calls{field}")
+    assert message in fault["message"]
+    assert len(stripe.prices) == 0
+
+
+def test_a_plan_counts_in_fifteen_totals_whatever_metrics_they_are_of(api, stripe):
+    def put(*shards):
+        metrics = {f"m{n}": {"enforcement": "soft", "shards": each} for n, each in enumerate(shards)}
+        return api("PUT", "/plans/team", TEAM | {"metrics": metrics})
+
+    assert [put(*shards).status for shards in ((15,), (7, 8), [1] * 15, (8, 8), [1] * 14 + [2])] == [
+        200,
+        200,
+        200,
+        400,
+        400,
+    ]
+    assert "at most 15 totals" in put(8, 8).json["fields"][0]["message"]
 
 
 def test_the_same_offer_again_is_the_same_version(api, stripe):

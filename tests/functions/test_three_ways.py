@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from billing import gateway, steps
+from billing.currencies import chargeable
 from billing.holds import Change, Draft, Wish
-from billing.plans import Plan, chargeable
+from billing.plans import Plan
 from billing.proration import discounted, prorate
 from billing.subscriptions import taken_up
 

@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from billing.currencies import chargeable
 from billing.errors import SeatsOutOfRange
-from billing.plans import Metric, Plan, chargeable
+from billing.plans import Metric, Plan
 
 TEAM = Plan("team", 1, "Team", "month", "usd", 2000, price_per_seat_cents=1000, included_seats=3, max_seats=5)
 

@@ -10,10 +10,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cache
+from typing import Any
 
 from billing import dynamodb
 from billing.errors import KeyReused, NotChangeable, NotFound, PlanRetired, Stale
 from billing.plans import Metric, Plan
+from billing.rating import Rate, Tier
 from billing.subscriptions import Subscription
 
 TABLE = os.environ["PLANS_TABLE"]
@@ -194,4 +196,15 @@ def _sort(number: int) -> str:
 def _plan(item: dict) -> Plan:
     fields = {name: value for name, value in item.items() if name not in ("pk", "sk")}
     plan = Plan(**fields)
-    return replace(plan, metrics={id: Metric(**metric) for id, metric in fields.get("metrics", {}).items()})
+    return replace(plan, metrics={id: _metric(metric) for id, metric in fields.get("metrics", {}).items()})
+
+
+def _metric(fields: dict[str, Any]) -> Metric:
+    said = fields.get("price")
+    price: Any = _rate(said) if said else None
+    return Metric(**fields | {"price": price})
+
+
+def _rate(fields: dict[str, Any]) -> Rate:
+    tiers: Any = [Tier(**tier) for tier in fields["tiers"]]
+    return Rate(**fields | {"tiers": tiers})

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from billing.errors import SeatsOutOfRange
 from billing.periods import MONTHS
+from billing.rating import Rate
 
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"  # of a plan, and of what it names: features, limits, metrics
 MOST_SEATS = 1_000_000
 APART = ("version", "price", "product")  # from what a plan offers
-MOST_METRICS = 15  # of a plan: a change of terms moves the totals of two plans in a transaction of a hundred writes
-
-# Three decimals of which the last is 0; two decimals that are 00 (Stripe's docs: Supported currencies).
-STEPS = {"bhd": 10, "jod": 10, "kwd": 10, "omr": 10, "tnd": 10, "isk": 100, "ugx": 100}
-
-
-def chargeable(currency: str) -> int:
-    """What every amount that Stripe can charge in a currency is a multiple of, in the currency's minor units."""
-    return STEPS.get(currency, 1)
+MOST_METRICS = 15  # of a plan, by their shards: a change of terms moves two plans' totals in a hundred writes at once
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """Something that is counted. `limit` is a name in the plan's limits."""
+    """
+    Something that is counted. `limit` is a name in the plan's limits. One that makes no sense cannot be made:
+    ValueError.
+    """
 
     limit: str
     enforcement: str = "hard"  # hard: never passed; soft: passed, and said; observe: only counted
-    aggregation: str = "sum"
-    kind: str = "consumed"
-    reset: str = "period"
+    aggregation: str = "sum"  # of the quantities; max, last of them; unique: how many values there are
+    kind: str = "consumed"  # held: it goes down again
+    reset: str = "period"  # when it begins anew: period, month, day, never
+    late: str = "adjust"  # what becomes of an event of a period that is billed: adjust, next_period, reject
+    shards: int = 1  # items that a total is split over, for more writes a second than one takes
+    alerts: list[int] = field(default_factory=lambda: [50, 80, 100])  # percent of the limit
+    unavailable: str = "deny"  # what may be used while nobody can tell: deny, allow
+    price: Rate | None = None  # of what is used in a period; None: it costs nothing
+
+    def __post_init__(self) -> None:
+        summed = self.aggregation == "sum"
+        if self.kind == "held" and not (summed and self.reset == "never" and self.shards == 1 and not self.price):
+            raise ValueError("what is held is a sum that is never reset, in one shard, without a price")
+        if self.shards > 1 and not (summed and self.enforcement != "hard"):
+            raise ValueError("shards are of sums that are soft or observed: a hard limit needs one total")
+        if self.price and self.reset != "period":
+            raise ValueError("what has a price is reset with the period that it is billed for")
+        if self.alerts != sorted(set(self.alerts)):
+            raise ValueError("alerts ascend, each said once")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +121,7 @@ class Plan:
         return {name: getattr(self, name) for name in self.__slots__ if name not in APART}
 
     def public(self) -> dict:
-        metrics = {
-            id: {name: getattr(metric, name) for name in metric.__slots__} for id, metric in self.metrics.items()
+        return self.content() | {
+            "version": self.version,
+            "metrics": {id: asdict(metric) for id, metric in self.metrics.items()},
         }
-        return self.content() | {"version": self.version, "metrics": metrics}
