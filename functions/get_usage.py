@@ -1,30 +1,56 @@
-"""GET /usage?metric=: what has been used of a metric in the current period, day by day."""
+"""GET /usage?metric=: what has been used in the current period, or from `start` to `end`, day by day."""
 
-from billing import standing, usage, usage_table
+from billing import history, standing, usage, usage_table
 from billing.api import Request, endpoint
+from billing.entitlements import Measure
 from billing.errors import Malformed, NotFound
+from billing.periods import Period
+from billing.tallies import Tally
+from billing.usage import Unfit
 
 
 @endpoint()
 def handler(request: Request) -> dict:
-    if unknown := request.query.keys() - {"metric"}:
+    """The current period is one read; other spans are exact too, whatever part of a day they begin and end with."""
+    if unknown := request.query.keys() - {"metric", "start", "end"}:
         raise Malformed.of([(min(unknown), "no such parameter")])
     if not request.query.get("metric"):
         raise Malformed.of([("metric", "which metric?")])
-    stands = standing.afresh(request.customer, request.at)
-    measure = stands.measure(request.query["metric"])
+    span = _span(request.query)
+    measure = standing.afresh(request.customer, request.at).measure(request.query["metric"])
     if not measure:
         raise NotFound("no such metric in the plan")
 
+    metric = measure.metric
+    if span:
+        held = metric.kind == "held"
+        tally = history.over(request.customer, measure.id, metric.aggregation, held, span)
+        return _told(measure, tally, span)
     period = measure.period(request.at)
-    total = usage_table.total(request.customer, measure.id, period)
-    days = usage_table.days(request.customer, measure.id, period) if usage_table.is_long(period) else total.days
-    return {
-        "metric": measure.id,
-        **usage.span(period),
-        "used": total.used,
+    read = usage_table.with_days if usage_table.is_long(period) else usage_table.total
+    total = read(request.customer, measure.id, period, metric.shards)
+    return _told(measure, total, period) | {
         "limit": measure.limit,
         "remaining": usage.remaining(measure.limit, total.used),
-        "enforcement": measure.metric.enforcement,
-        "days": [{"date": date, "n": n, "sum": sum} for date, (n, sum) in days.items()],
+        "enforcement": metric.enforcement,
     }
+
+
+def _span(query: dict) -> Period | None:
+    if not query.keys() & {"start", "end"}:
+        return None
+    found = {}
+    for name in ("start", "end"):
+        try:
+            found[name] = usage.instant(query.get(name))
+        except Unfit as unfit:
+            raise Malformed.of([(name, str(unfit))]) from unfit
+    if found["start"] >= found["end"]:
+        raise Malformed.of([("end", "after the start")])
+    return Period(**found)
+
+
+def _told(measure: Measure, tally: Tally, span: Period) -> dict:
+    how = measure.metric.aggregation
+    days = [{"date": day, "n": each.n, how: each.value} for day, each in tally.days.items() if each.n]
+    return {"metric": measure.id, "aggregation": how, **usage.span(span), "used": tally.used, "days": days}

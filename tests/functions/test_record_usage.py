@@ -142,7 +142,7 @@ def test_what_is_counted_already_is_told_so_even_if_the_store_names_only_the_ful
 def test_a_period_that_is_closed_takes_no_more(use, used, pro):
     use({"quantity": 4, "idempotency_key": "k"})
     (total,) = items("T#ada")
-    dynamodb.transact([dynamodb.put("Usage", total | {"closed": True})])
+    dynamodb.transact([dynamodb.put("Usage", total | {"closed": 1})])
     (late,), (again,) = (use({"quantity": 4, "idempotency_key": key}).json["events"] for key in ("l", "k"))
 
     assert (late["status"], late["reason"], again["status"]) == ("rejected", "period_closed", "recorded")

@@ -147,6 +147,8 @@ class Standing:
         if measure.hard and period != measure.period(at):
             raise Unfit("not_this_period", "timestamp", "a metric with a hard limit takes only the current period")
         statements = closed.get((event.metric, period), statements)
+        if measure.hard and statements:
+            raise Unfit("period_closed", "timestamp", "its period is billed")
         late = statements or (period.end <= at - WATERMARK and measure.metric.reset == "period")
         if late and measure.metric.late == "reject":
             raise Unfit("too_late", "timestamp", "its period is billed")

@@ -16,6 +16,7 @@ BillingError
  │   ├─ QuoteUsed              a quote is good for one change
  │   ├─ PriceTaken             another version of a plan has this Stripe price
  │   ├─ AlreadyLinked          the customer is another Stripe customer
+ │   ├─ AlreadyCorrected       something has taken this event's place: that is to be corrected
  │   └─ StripeCustomerTaken    the Stripe customer is another customer of ours
  ├─ Rejected              422  the rules say no, and would say no again
  │   ├─ PlanRetired            no one can buy it any more
@@ -31,6 +32,8 @@ BillingError
  │   ├─ ReturnUrlRefused       not a host that the deployer allows
  │   ├─ PriceUnfit             no plan can stand for this Stripe price
  │   ├─ PriceDiffers           the plan costs something else than this Stripe price
+ │   ├─ RangeTooLarge          too many events would have to be read one by one
+ │   ├─ NotCorrectable         there is nothing of this event that could be corrected so
  │   ├─ NoSuchStripeCustomer   Stripe has none of that name, or has deleted it
  │   └─ StripeRefused          Stripe's own rules say no
  └─ Unavailable           503  no answer to trust: the same wish may safely be sent again
@@ -117,6 +120,9 @@ class QuoteStale(Conflict, code="quote_stale"):
 class QuoteUsed(Conflict, code="quote_used"): ...
 
 
+class AlreadyCorrected(Conflict, code="already_corrected"): ...
+
+
 class PriceTaken(Conflict, code="price_taken"): ...
 
 
@@ -166,6 +172,12 @@ class PriceUnfit(Rejected, code="price_unfit"): ...
 
 
 class PriceDiffers(Rejected, code="price_differs"): ...
+
+
+class RangeTooLarge(Rejected, code="range_too_large"): ...
+
+
+class NotCorrectable(Rejected, code="not_correctable"): ...
 
 
 class NoSuchStripeCustomer(Rejected, code="no_such_stripe_customer"): ...

@@ -3,22 +3,27 @@
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from random import randrange
 
 from billing import customer_table, plan_table, standing, usage, usage_table
+from billing.entitlements import Earlier, Ended
 from billing.errors import Contended, Unavailable, Undecided
-from billing.usage import ABSENT, Event, Slot, Total, Unfit
+from billing.periods import Period
+from billing.usage import ABSENT, WATERMARK, Event, Slot, Stored, Unfit
+from billing.usage_table import Met
 
 PATIENCE = 15  # seconds; then what is left is undecided, and the function has time to say so
+LOTS = 2520  # a multiple of every number of shards up to ten
 TRIES = 5  # to find out the terms on record, while they keep moving
 
 
-def record(given: Sequence[object], at: int) -> list[dict]:
+def record(given: Sequence[object], at: int, together: bool = False) -> list[dict]:
     """
     An answer for each event, in their order. Undecided if that cannot be had for all: then all of them may be sent
     again, and what is counted already is told again.
 
     Copies in one request are one event. Of several bodies under one key the first is tried first; what follows it is
-    a conflict once one has been recorded.
+    a conflict once one has been recorded. `together`: of what is counted against one hard limit all fits, or none.
     """
     events: list[Event | dict] = []
     for each in given:
@@ -26,7 +31,7 @@ def record(given: Sequence[object], at: int) -> list[dict]:
             events.append(usage.read(each, at))
         except Unfit as unfit:
             events.append(usage.rejected(each, unfit))
-    batch = _Batch(at)
+    batch = _Batch(at, together)
     batch.decide([event for event in events if isinstance(event, Event)])
 
     answers, told = [], set()
@@ -46,11 +51,14 @@ def record(given: Sequence[object], at: int) -> list[dict]:
 class _Batch:
     """The events of one request on their way to a verdict."""
 
-    def __init__(self, at: int):
-        self.at = at
+    def __init__(self, at: int, together: bool):
+        self.at, self.together = at, together
         self.until = time.monotonic() + PATIENCE
+        self.lot = randrange(LOTS)  # which shard of a total is counted in
         self.verdicts: dict[tuple[str, str], dict] = {}  # by key and body
         self.fresh: set[str] = set()  # customers whose standing has been read for this request
+        self.ended: dict[tuple[str, str], list[Ended]] = {}  # periods that have been billed, by customer and metric
+        self.closed: dict[str, dict[tuple[str, Period], int]] = defaultdict(dict)  # met as such, by customer
 
     def decide(self, events: Sequence[Event]) -> None:
         bodies: dict[str, dict[str, Event]] = defaultdict(dict)
@@ -77,29 +85,40 @@ class _Batch:
             slots = defaultdict(list)
             for event in left:
                 try:
-                    slots[self._slot(event)].append(event)
+                    slot, counted = self._slot(event)
+                    slots[slot].append(counted)
                 except Unfit as unfit:
                     self._say(event, self._known(event) or usage.rejected(event, unfit))
-            left = []
+            again = []
             for slot, events in slots.items():
                 try:
-                    left += self._count(slot, events)
+                    again += self._count(slot, events)
                 except Contended:  # this one only: the others may still be decided
                     continue
+            left = [event for event in left if any(event.id == each.id for each in again)]
             for customer in {event.customer for event in left}:
                 self._refresh(customer)
             if not left:
                 return
 
-    def _slot(self, event: Event) -> Slot:
+    def _slot(self, event: Event) -> tuple[Slot, Event]:
         """Nothing is turned away on the ground of what is only remembered."""
         try:
-            return standing.of(event.customer, self.at).slot(event, self.at)
+            return self._place(event)
         except Unfit:
             if event.customer in self.fresh:
                 raise
             self._refresh(event.customer)
-            return standing.of(event.customer, self.at).slot(event, self.at)
+            return self._place(event)
+
+    def _place(self, event: Event) -> tuple[Slot, Event]:
+        stands, whose = standing.of(event.customer, self.at), (event.customer, event.metric)
+        closed = self.closed[event.customer]
+        try:
+            return stands.slot(event, self.at, self.lot, self.ended.get(whose), closed)
+        except Earlier:
+            self.ended[whose] = standing.ended(*whose)
+            return stands.slot(event, self.at, self.lot, self.ended[whose], closed)
 
     def _refresh(self, customer: str) -> None:
         if not self.fresh:
@@ -114,43 +133,75 @@ class _Batch:
 
     def _count(self, slot: Slot, left: list[Event]) -> list[Event]:
         """
-        Count events of one slot. Answers those that have to look for theirs again, on newer terms.
+        Count events of one slot. Answers those that have to look for theirs again: on newer terms, or since its
+        period turns out to be closed.
 
-        All at once, in the hope that the total has room; if it has not, each that fits, in the order of the request.
+        Sums go all at once, in the hope that the total is there and has room; if not, each that fits, in the order of
+        the request. What is compared with the total needs to have met it.
         """
-        seen: Total | None = None
-        unmoved = customer_table.unmoved(slot.customer, int(slot.terms.split(":")[0]))
+        blind = slot.aggregation == "sum" and not slot.closed
+        seen = None if blind else usage_table.met(slot, left)
+        told = {event.id: event for event in left}
         while left:
             if time.monotonic() > self.until:
                 raise Contended("out of time")
             chunk = left[: usage_table.room(slot)]
-            chosen = slot.fit(chunk, seen.used) if seen else chunk
-            if seen and not chosen and seen.terms != slot.terms and slot.customer not in self.fresh:
+            chosen, over = self._choose(slot, chunk, seen)
+            if seen and not chosen and seen.total.terms != slot.terms and slot.customer not in self.fresh:
                 return left
-            refused = usage_table.record(slot, chosen, seen, unmoved, self.at) if chosen else None
+            beside = self._beside(slot, seen)
+            try:
+                refused = usage_table.record(slot, chosen, seen, over, beside, self.at) if chosen else None
+            except Contended:  # too many at once: there may be time left
+                continue
             if refused is None:
-                used = (seen or ABSENT).used + sum(event.quantity for event in chosen)
-                for event in chunk:
-                    if event in chosen:
-                        self._say(event, usage.recorded(event, event.at, False))
-                    else:
-                        self._say(event, self._known(event) or usage.over_limit(event, slot.limit, used))
-                left, seen = left[len(chunk) :], None
+                self._tell(slot, chunk, chosen, over, seen)
+                left = left[len(chunk) :]
+                seen = None if blind or not left else usage_table.met(slot, left)
                 continue
             for event, stored in refused.stored.items():
                 self._say(event, usage.repeated(event, stored))
             left = [event for event in left if event not in refused.stored]
             if refused.moved:
                 return left
-            if refused.total:
-                seen = refused.total
-                if seen.closed:
-                    for event in left:
-                        self._say(event, usage.rejected(event, Unfit("period_closed", "timestamp", "it is billed")))
-                    return []
-                if seen.terms != slot.terms and seen.terms and not usage.supersedes(slot.terms, seen.terms):
+            if refused.total and refused.total.closed != slot.closed:
+                self.closed[slot.customer][slot.metric, slot.period] = refused.total.closed
+                return [told[event.id] for event in left]
+            if left and (refused.total or refused.values):
+                added_up = refused.total if slot.aggregation == "sum" else None
+                seen = Met(added_up) if added_up else usage_table.met(slot, left)
+                older = seen.total.terms
+                if older != slot.terms and older and not slot.closed and not usage.supersedes(slot.terms, older):
                     return left
         return []
+
+    def _choose(self, slot: Slot, chunk: list[Event], seen: Met | None) -> tuple[list[Event], set[Event]]:
+        """What is to be counted, and which of it passes a soft limit; before the total is met, all of it, and none."""
+        if not seen:
+            return chunk, set()
+        chosen = slot.fit(chunk, seen.total, seen.known)
+        if self.together and slot.hard and len(chosen) < len(chunk):
+            return [], set()
+        return chosen, set() if slot.hard else slot.over(chosen, seen.total, seen.known)
+
+    def _beside(self, slot: Slot, seen: Met | None) -> list[dict]:
+        if not slot.closed:
+            return [customer_table.unmoved(slot.customer, int(slot.terms.split(":")[0]))]
+        subscription = seen.total.subscription if seen else None
+        due = self.at + WATERMARK
+        return [customer_table.closes_again(slot.customer, subscription or "", slot.period.start, due)]
+
+    def _tell(self, slot: Slot, chunk: list[Event], chosen: list[Event], over: set[Event], seen: Met | None) -> None:
+        used = (seen.total if seen else ABSENT).used + sum(event.quantity for event in chosen)
+        for event in chunk:
+            if event in chosen:
+                stored = Stored(event.fingerprint, event.at, event in over, event.happened)
+                self._say(event, usage.recorded(event, stored, False))
+            elif slot.held and event.quantity < 0:
+                below = Unfit("below_zero", "quantity", "there is less of it than is to be given back")
+                self._say(event, self._known(event) or usage.rejected(event, below))
+            else:
+                self._say(event, self._known(event) or usage.over_limit(event, slot.limit, used))
 
     def _say(self, event: Event, verdict: dict) -> None:
         self.verdicts[_body(event)] = verdict

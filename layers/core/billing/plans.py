@@ -109,6 +109,10 @@ class Plan:
         down = months < 0 or (months == 0 and other.total(others) < self.total(seats))
         return self.downgrades if down else self.upgrades
 
+    @property
+    def bills_usage(self) -> bool:
+        return any(metric.price for metric in self.metrics.values())
+
     def limit_of(self, metric: Metric) -> int | None:
         return self.limits.get(metric.limit, 0)
 

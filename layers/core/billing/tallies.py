@@ -17,6 +17,9 @@ from billing.periods import DAY, day_of, start_of
 APART = 10**7  # events of one second are told apart by their ids
 
 
+NONE: Mapping = {}
+
+
 class Use(NamedTuple):
     """An event as far as it is added up."""
 
@@ -39,7 +42,7 @@ class Known(NamedTuple):
     """How many events of a total have a value, in all and by day."""
 
     n: int = 0
-    days: Mapping[str, int] = {}
+    days: Mapping[str, int] = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class Moves(NamedTuple):
 
     total: Move
     days: Move
-    values: dict[str, Move] = {}
+    values: Mapping[str, Move] = NONE
 
 
 def n_of(day: str) -> str:
@@ -155,6 +158,19 @@ def combined(aggregation: str, days: Mapping[str, Day]) -> int:
     return _overall(aggregation, days)["used"]
 
 
+def same_day(aggregation: str, earlier: Day, later: Day) -> Day:
+    """One day in two periods, of which one ends on it. Of different values only the events themselves tell."""
+    n = earlier.n + later.n
+    if not earlier.n or not later.n:
+        return later if later.n else earlier
+    match aggregation:
+        case "max":
+            return Day(n, max(earlier.value, later.value))
+        case "last":
+            return Day(n, later.value, later.latest)
+    return Day(n, earlier.value + later.value)
+
+
 def d_of(day: str) -> str:
     """The attribute of a value's item that has the number of a day's events: of whatever year."""
     return f"d{day[2:4]}{day[5:7]}{day[8:]}"
@@ -217,9 +233,7 @@ def _distinct(total: Move, each: Move, uses: Sequence[Use], known: Mapping[str, 
     return Moves(total.also(Move({"used": fresh}, {}, [])), each.also(Move(dict(of_day), {}, [])), values)
 
 
-def _retold(
-    total: Move, each: Move, gone: Use, come: Use | None, day: str, known: Mapping[str, Known]
-) -> Moves:
+def _retold(total: Move, each: Move, gone: Use, come: Use | None, day: str, known: Mapping[str, Known]) -> Moves:
     """A value that nobody else has told is no longer one of them; one that nobody has told yet is."""
     if come and come.value == gone.value:
         return Moves(total, each)

@@ -215,12 +215,22 @@ def read(given: object, at: int) -> Event:
         given["metric_id"],
         given["idempotency_key"],
         quantity,
-        at if timestamp is None else _instant(timestamp),
+        at if timestamp is None else instant(timestamp),
         timestamp is not None,
         sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32],
         metadata or {},
         value,
     )
+
+
+def instant(timestamp: object) -> int:
+    """Unfit, if it is none."""
+    if isinstance(timestamp, str) and INSTANT.fullmatch(timestamp):
+        try:
+            return int(datetime.fromisoformat(timestamp.upper()).timestamp() // 1)
+        except ValueError:  # the 30th of February, say
+            pass
+    raise Unfit("bad_timestamp", "timestamp", "an instant of RFC 3339 with its offset, like 2026-11-23T12:00:00Z")
 
 
 def id_of(customer: str, key: str) -> str:
@@ -332,15 +342,6 @@ def _named(event: Event) -> dict:
 def _small(metadata: object) -> bool:
     flat = isinstance(metadata, dict) and all(name and isinstance(value, str) for name, value in metadata.items())
     return flat and len(json.dumps(metadata)) <= METADATA
-
-
-def _instant(timestamp: object) -> int:
-    if isinstance(timestamp, str) and INSTANT.fullmatch(timestamp):
-        try:
-            return int(datetime.fromisoformat(timestamp.upper()).timestamp() // 1)
-        except ValueError:  # the 30th of February, say
-            pass
-    raise Unfit("bad_timestamp", "timestamp", "an instant of RFC 3339 with its offset, like 2026-11-23T12:00:00Z")
 
 
 def _parsed(terms: str) -> tuple[int, str, int]:

@@ -14,13 +14,13 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from billing import dynamodb
-from billing.corrections import Correction
 from billing.periods import Period, day_of, period_of
-from billing.tallies import Day, Demand, Known, Move, Moves, l_of, recording, s_of
+from billing.tallies import NONE, Day, Demand, Known, Move, Moves, l_of, recording, s_of, same_day
 from billing.usage import ABSENT, LONG, RETENTION, Event, Recorded, Slot, Stored, Total, id_of
 
 TABLE = os.environ["USAGE_TABLE"]
 ACTIONS = 100  # of one transaction (docs: TransactWriteItems)
+PAGE = 1000  # events
 MISSING = "attribute_not_exists(pk)"
 SIGNS = {"<": "below", "<=": "most", ">=": "least", "=": "is"}  # as they are called among an expression's values
 MONTH, DAY_OF_VALUE = re.compile(r"[0-9]{4}-[0-9]{2}"), re.compile(r"d[0-9]{6}")
@@ -30,7 +30,7 @@ class Met(NamedTuple):
     """What stood on record when it was last looked at."""
 
     total: Total
-    known: Mapping[str, Known] = {}  # by value, of a metric that counts different ones
+    known: Mapping[str, Known] = NONE  # by value, of a metric that counts different ones
 
 
 class Refused(NamedTuple):
@@ -59,8 +59,8 @@ def total(customer: str, metric: str, period: Period, shards: int = 1) -> Total:
     return _together(_items(customer, metric, period))
 
 
-def with_days(customer: str, metric: str, period: Period) -> Total:
-    """The same, with all its days and shards."""
+def with_days(customer: str, metric: str, period: Period, _shards: int = 0) -> Total:
+    """The same, with all its days, in however many items they are."""
     return _together(_items(customer, metric, period))
 
 
@@ -71,12 +71,32 @@ def met(slot: Slot, events: Sequence[Event]) -> Met:
         values = dict.fromkeys(event.value or "" for event in events)
         keys = [_value_key(slot.customer, total["sk"], value) for value in values]
         items = dynamodb.several(TABLE, [total, *keys])
-        values = {item["value"]: _known(item) for item in items if item["pk"].startswith("V#")}
+        known = {item["value"]: _known(item) for item in items if item["pk"].startswith("V#")}
         found = [item for item in items if item["pk"].startswith("T#")]
         return Met(_total(found[0] if found else None), known)
     if slot.month:
         return Met(_together(_items(slot.customer, slot.metric, slot.period)))
     return Met(_total(dynamodb.get(TABLE, pk=_owner(slot.customer), sk=_sort(slot.metric, slot.period, slot.shard))))
+
+
+def days(customer: str, metric: str, aggregation: str) -> dict[str, Day]:
+    """Of all periods there have been, in their order."""
+    found: dict[str, Day] = {}
+    for item in dynamodb.query(TABLE, _owner(customer), f"{metric}#"):
+        for day, each in _days_of(item):
+            found[day] = same_day(aggregation, found.get(day, Day()), each)
+    return dict(sorted(found.items()))
+
+
+def of_day(customer: str, metric: str, day: str) -> Iterator[Recorded]:
+    """The events of a day, in their order; what is on record since a moment ago may be missing."""
+    after = None
+    while True:
+        series = f"{customer}#{metric}#{day}"
+        page = dynamodb.indexed(TABLE, "by_time", "series = :series", PAGE, after, series=series)
+        yield from map(_recorded, page.items)
+        if not (after := page.after):
+            return
 
 
 def billed(customer: str, metric: str) -> list[tuple[int, Total]]:
@@ -262,7 +282,7 @@ def _recorded(item: dict) -> Recorded:
 def _total(item: dict | None) -> Total:
     if not item:
         return ABSENT
-    days = {day: each for month in _months(_start(item)) for day, each in _days(month, item)}
+    days = dict(_days_of(item))
     return Total(
         item["used"],
         item["n"],
@@ -283,18 +303,21 @@ def _together(items: Iterable[dict]) -> Total:
     """A total with its shards, of which it is the sum, and with its months, which have its days."""
     first, days = ABSENT, dict[str, Day]()
     for item in items:
-        *_, last = item["sk"].split("#")
-        if MONTH.fullmatch(last):
-            found = dict(_days(last, item))
-        else:
+        if not MONTH.fullmatch(item["sk"].rpartition("#")[2]):
             total = _total(item)
-            found = total.days
             grown = {"used": first.used + total.used, "n": first.n + total.n, "digest": first.digest + total.digest}
             first = replace(first, **grown) if first.stands else total
-        for day, each in found.items():
+        for day, each in _days_of(item):
             known = days.get(day, Day())
             days[day] = Day(known.n + each.n, known.value + each.value, each.latest)
     return replace(first, days=dict(sorted(days.items())))
+
+
+def _days_of(item: dict) -> Iterator[tuple[str, Day]]:
+    """Of a total or of a month of one."""
+    *_, last = item["sk"].split("#")
+    for month in [last] if MONTH.fullmatch(last) else _months(_start(item)):
+        yield from _days(month, item)
 
 
 def _days(month: str, item: dict) -> Iterator[tuple[str, Day]]:
