@@ -15,6 +15,7 @@ DOORS = {
     "gateway": {"stripe", "logging"},
     "translation": {"stripe"},
     "steps": set(),
+    "overage": set(),
     "dynamodb": {"boto3", "botocore", "logging"},
 }
 DOORS |= {"offers": {"pydantic"}, "listings": set(), "scheduler": {"boto3", "botocore"}, "queue": {"boto3", "botocore"}}

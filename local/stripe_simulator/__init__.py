@@ -15,6 +15,7 @@ It leaves out, and refuses where a call asks for it:
 - schedules that are not made from a subscription, that move a trial, or that start with a cancellation or an update
   pending; credit notes by line or out of band; Checkout but for a subscription of a known customer; the portal but for
   cancelling and a new card.
+It lists the lines of an invoice with what waited in the order of its making, where Stripe has the newest first.
 It does not do by itself: `invoice.upcoming`, the wait for an acknowledged `invoice.created`; an invoice with automatic
 tax whose customer has lost the address says `requires_location_inputs` and is finalized all the same, without tax.
 """

@@ -79,12 +79,18 @@ def flag(value: Any, name: str) -> bool:
 
 
 def free(value: Any, name: str) -> Any:
-    """Metadata: any names, all values strings; "" clears all of it."""
+    """Metadata: up to 50 names of up to 40 characters, all values strings of up to 500; "" clears all of it."""
     if value == "":
         return ""
     if not isinstance(value, dict):
         raise invalid(f"Invalid hash: {name}", name)
-    return {key: text(one, f"{name}[{key}]") for key, one in value.items()}
+    said = {key: text(one, f"{name}[{key}]") for key, one in value.items()}
+    if len(said) > 50:
+        raise invalid(f"You can have up to 50 keys, but you passed in {len(said)}.", name)
+    for key, one in said.items():
+        if len(key) > 40 or len(one) > 500:
+            raise invalid("Metadata keys can have up to 40 characters, and values up to 500.", f"{name}[{key}]")
+    return said
 
 
 def choice(*allowed: str) -> Reader:

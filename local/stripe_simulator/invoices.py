@@ -6,7 +6,7 @@ from local.stripe_simulator import balances, discounts, payments, taxes
 from local.stripe_simulator.account import Account, new_id
 from local.stripe_simulator.answers import Record, listed
 from local.stripe_simulator.errors import invalid
-from local.stripe_simulator.periods import DAY
+from local.stripe_simulator.periods import DAY, HOUR
 
 SMALLEST_CHARGE = 50  # of any currency: close enough for the two-decimal ones
 
@@ -93,7 +93,8 @@ def waiting_item(account: Account, customer: Record, line: Record) -> Record:
 
 
 def invoice_item(account: Account, customer: Record, amount: int, currency: str, **fields: Any) -> Record:
-    now = account.now(customer)
+    """Discounted unless it is a credit, or says that it is not to be."""
+    now, discountable = account.now(customer), fields.setdefault("discountable", amount >= 0)
     return {
         "id": new_id("invoiceitem"),
         "object": "invoiceitem",
@@ -103,12 +104,11 @@ def invoice_item(account: Account, customer: Record, amount: int, currency: str,
         "customer_account": None,
         "date": now,
         "description": None,
-        "discountable": True,
         "discounts": [],
         "invoice": None,
         "livemode": False,
         "metadata": {},
-        "net_amount": amount,
+        "net_amount": None if discountable else amount,
         "parent": None,
         "period": {"end": now, "start": now},
         "pricing": None,
@@ -174,8 +174,12 @@ def due(total: int, balance: int) -> tuple[int, int]:
 def record(
     account: Account, customer: Record, subscription: Record | None, reason: str, lines: list[Record], **fields: Any
 ) -> Record:
-    """A draft, with the discounts of its subscription. Nothing is stored and nothing is told: previews end here."""
+    """
+    A draft, with the discounts of its subscription; with its taxes, too, unless `taxed` says otherwise. Nothing is
+    stored and nothing is told: previews end here.
+    """
     id, now = fields.get("id") or new_id("invoice"), account.now(customer)
+    taxed = fields.pop("taxed", bool(subscription and subscription["automatic_tax"]["enabled"]))
     automatic = subscription is None or subscription["collection_method"] == "charge_automatically"
     invoice: Record = {
         "id": id,
@@ -194,7 +198,7 @@ def record(
         "auto_advance": True,
         "automatic_tax": {
             "disabled_reason": None,
-            "enabled": bool(subscription and subscription["automatic_tax"]["enabled"]),
+            "enabled": taxed,
             "liability": None,
             "provider": None,
             "status": None,
@@ -328,6 +332,24 @@ def draft(
     account.emit("invoice.created", invoice)
     account.look_at(invoice, invoice["automatically_finalizes_at"])
     return invoice
+
+
+def waiting_for(account: Account, subscription: Record) -> list[Record]:
+    """Its own items that wait for an invoice; those of the customer at large stay when it ends."""
+    return [item for item in pending(account, subscription["customer"], subscription["id"]) if item["parent"]]
+
+
+def last(account: Account, subscription: Record) -> None:
+    """The draft of what waits for a subscription that has ended; it is finalized an hour later."""
+    customer, hour = account.tables["customer"][subscription["customer"]], account.now(subscription) + HOUR
+    invoice = draft(account, customer, subscription, "subscription_cycle", [], automatically_finalizes_at=hour)
+    subscription["latest_invoice"] = invoice["id"]
+
+
+def last_by_date(account: Account, subscription: Record) -> None:
+    """What waits to be charged is collected when a subscription ends as planned; a credit waits on."""
+    if sum(item["amount"] for item in waiting_for(account, subscription)) > 0:
+        last(account, subscription)
 
 
 def finalize(account: Account, invoice: Record, credits: bool = True) -> None:

@@ -7,11 +7,12 @@ from local.stripe_simulator.account import Account
 from local.stripe_simulator.answers import Record, page, shown
 from local.stripe_simulator.errors import Refused, absent, invalid
 from local.stripe_simulator.forms import Shape, choice, clearable, flag, free, merged, need, text, whole
-from local.stripe_simulator.periods import DAY
+from local.stripe_simulator.periods import DAY, HOUR
 from local.stripe_simulator.routes import route
 
 CREATE: dict[str, Shape] = {
     "auto_advance": flag,
+    "automatic_tax": {"enabled": flag},
     "collection_method": choice("charge_automatically", "send_invoice"),
     "currency": text,
     "customer": text,
@@ -28,7 +29,11 @@ CREATE: dict[str, Shape] = {
 
 @route("POST", "/v1/invoices", "invoice", CREATE)
 def create(account: Account, params: dict[str, Any]) -> Record:
-    """A manual draft; of a subscription, it takes what waits for that subscription."""
+    """
+    A manual draft; of a subscription, it takes what waits for that subscription.
+
+    One that advances by itself is finalized an hour later, whatever is on it by then.
+    """
     customer = account.get("customer", need(params, "customer"), "customer", 400)
     id = params.get("subscription")
     subscription = account.get("subscription", id, "subscription", 400) if id else None
@@ -38,12 +43,16 @@ def create(account: Account, params: dict[str, Any]) -> Record:
     days = params.get("days_until_due")
     if sent and not days and "due_date" not in params:
         raise absent("days_until_due")
+    advances = params.get("auto_advance", False)
     fields |= {
-        "auto_advance": params.get("auto_advance", False),
+        "auto_advance": advances,
+        "automatically_finalizes_at": account.now(customer) + HOUR if advances else None,
         "collection_method": params.get("collection_method", "charge_automatically"),
         "default_payment_method": payments.owned(account, customer, method)["id"] if method else None,
         "due_date": params.get("due_date") or (account.now(customer) + days * DAY if days else None),
     }
+    if "automatic_tax" in params:
+        fields["taxed"] = params["automatic_tax"].get("enabled", False)
     if subscription:
         limits.new_invoice(account, subscription)
     invoice = invoices.draft(account, customer, subscription, "manual", [], **fields)
@@ -76,7 +85,10 @@ def update(account: Account, id: str, params: dict[str, Any]) -> Record:
         raise invalid("Finalized invoices can't be updated in this way.", fixed[0], "invoice_not_editable")
     with account.changing(invoice):
         metadata = merged(invoice["metadata"], params.pop("metadata", {}))
+        if invoice["status"] == "draft" and "auto_advance" in params:
+            invoice["automatically_finalizes_at"] = invoice["created"] + HOUR if params["auto_advance"] else None
         invoice.update({name: None if value == "" else value for name, value in params.items()}, metadata=metadata)
+    account.look_at(invoice, invoice["automatically_finalizes_at"])
     return invoice
 
 
@@ -193,6 +205,8 @@ def send(account: Account, id: str, params: dict[str, Any]) -> Record:
 
 # Items that wait for an invoice
 
+MOST_ITEMS = 250  # on one invoice
+
 ITEM: dict[str, Shape] = {
     "amount": whole,
     "currency": text,
@@ -214,7 +228,7 @@ def create_item(account: Account, params: dict[str, Any]) -> Record:
     """Waits for the next invoice, or stands on the draft that is named."""
     invoice = account.get("invoice", params["invoice"], "invoice", 400) if params.get("invoice") else None
     if invoice and invoice["status"] != "draft":
-        raise invalid("The invoice is no longer editable.", "invoice", "invoice_not_editable")
+        raise invalid("Invalid invoice: This invoice is no longer editable", code="invoice_not_editable")
     owner = invoice["customer"] if invoice else need(params, "customer")
     if params.get("customer") not in (None, owner):
         raise invalid("The invoice is of another customer.", "customer")
@@ -223,12 +237,18 @@ def create_item(account: Account, params: dict[str, Any]) -> Record:
         account.get("price", need(params["pricing"], "price"), "pricing[price]", 400) if "pricing" in params else None
     )
     fields = {name: params[name] for name in ("description", "discountable", "metadata", "period") if name in params}
+    if "period" in fields and need(fields["period"], "end") < need(fields["period"], "start"):
+        raise invalid("The end of the period must be greater than or equal to its start.", "period[end]")
     if params.get("subscription"):
         of = account.get("subscription", params["subscription"], "subscription", 400)
         details = {"subscription": of["id"], "subscription_item": None}
         fields["parent"] = {"subscription_details": details, "type": "subscription_details"}
     quantity = params.get("quantity", 1)
     amount, currency, named = _worth(account, params, price, quantity, customer)
+    if invoice and currency != invoice["currency"]:
+        raise invalid(f"The currency of the invoice is {invoice['currency']}.", "currency")
+    if invoice and len(invoice["lines"]["data"]) >= MOST_ITEMS:
+        raise invalid(f"An invoice can have at most {MOST_ITEMS} items.", "invoice")
     item = invoices.invoice_item(
         account, customer, amount, currency, **fields, pricing=named, quantity=quantity, quantity_decimal=str(quantity)
     )
@@ -269,7 +289,9 @@ def list_items(account: Account, params: dict[str, Any]) -> Record:
         same = all(params.get(name) in (None, item[name]) for name in ("customer", "invoice"))
         return same and params.get("pending") in (None, item["invoice"] is None)
 
-    return page("/v1/invoiceitems", account.all("invoiceitem"), params, fits)
+    customer = params.get("customer")
+    items = account.of("invoiceitem", customer) if customer else account.all("invoiceitem")
+    return page("/v1/invoiceitems", items, params, fits)
 
 
 @route("DELETE", "/v1/invoiceitems/{invoiceitem}", "invoiceitem")

@@ -30,6 +30,7 @@ def advance(account: Account, subscription: Record) -> None:
         _warn(account, subscription, now)
     if (subscription["cancel_at"] or now + 1) <= now:
         subscriptions.end(account, subscription, "canceled")
+        invoices.last_by_date(account, subscription)
     elif subscription["status"] == "trialing" and subscription["trial_end"] <= now and _stranded(account, subscription):
         _end_without_payment_method(account, subscription)
     elif subscription["status"] not in ("incomplete", "paused") and subscriptions.next_end(subscription) <= now:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from local.stripe_simulator import changes, discounts, payments, schedules, subscribing, subscriptions
+from local.stripe_simulator import changes, discounts, invoices, payments, schedules, subscribing, subscriptions
 from local.stripe_simulator.account import Account
 from local.stripe_simulator.answers import Record, page
 from local.stripe_simulator.errors import Refused, absent, invalid
@@ -261,7 +261,9 @@ def advance(account: Account, schedule: Record) -> None:
             schedules.follow(account, schedule)
         elif schedule["end_behavior"] == "cancel":
             schedules.complete(account, schedule)
-            subscriptions.end(account, account.tables["subscription"][schedule["subscription"]], "canceled")
+            ending = account.tables["subscription"][schedule["subscription"]]
+            subscriptions.end(account, ending, "canceled")
+            invoices.last_by_date(account, ending)
         else:
             schedules.release(account, schedule)
 

@@ -17,7 +17,7 @@ from local.stripe_simulator.account import Account, new_id
 from local.stripe_simulator.answers import Record, page
 from local.stripe_simulator.errors import Refused, absent, invalid, missing
 from local.stripe_simulator.forms import SPAN, Shape, choice, clearable, flag, free, inside, merged, need, text, whole
-from local.stripe_simulator.periods import DAY, HOUR
+from local.stripe_simulator.periods import DAY
 from local.stripe_simulator.routes import route
 
 BEHAVIORS = ("allow_incomplete", "default_incomplete", "error_if_incomplete")
@@ -418,14 +418,19 @@ CANCEL: dict[str, Shape] = {"cancellation_details": DETAILS, "invoice_now": flag
 
 @route("DELETE", "/v1/subscriptions/{subscription}", "subscription", CANCEL)
 def cancel(account: Account, id: str, params: dict[str, Any]) -> Record:
-    """At once and for good. Nothing is refunded: a credit waits, or is on a draft, and never reaches the balance."""
+    """
+    At once and for good. Nothing is refunded: a credit waits, or is on a draft, and never reaches the balance.
+
+    With neither `invoice_now` nor `prorate` the prorations that wait are dropped, and all else waits on: no invoice
+    of another subscription takes it.
+    """
     subscription = account.get("subscription", id)
     if subscription["status"] in subscriptions.ENDED:
         raise missing("subscription", id)
     customer, now = account.tables["customer"][subscription["customer"]], account.now(subscription)
     was_incomplete = subscription["status"] == "incomplete"
     credits = changes.all_credits(account, subscription, now) if params.get("prorate") else []
-    if params.get("invoice_now") and (credits or _waiting(account, subscription)):
+    if params.get("invoice_now") and (credits or invoices.waiting_for(account, subscription)):
         limits.new_invoice(account, subscription)
     _abandon_held(account, subscription)
     for line in credits:
@@ -433,23 +438,15 @@ def cancel(account: Account, id: str, params: dict[str, Any]) -> Record:
     subscriptions.end(account, subscription, "canceled", "cancellation_requested", params.get("cancellation_details"))
     if was_incomplete:
         collection.void(account, account.tables["invoice"][subscription["latest_invoice"]])
-    waiting = _waiting(account, subscription)
+    waiting = invoices.waiting_for(account, subscription)
     if params.get("invoice_now") and waiting:
-        hour = now + HOUR
-        invoice = invoices.draft(
-            account, customer, subscription, "subscription_cycle", [], automatically_finalizes_at=hour
-        )
-        subscription["latest_invoice"] = invoice["id"]
+        invoices.last(account, subscription)
     elif not params.get("prorate"):
         for item in waiting:
-            account.emit("invoiceitem.deleted", item)
-            account.remove(item)
+            if item["proration"]:
+                account.emit("invoiceitem.deleted", item)
+                account.remove(item)
     return subscription
-
-
-def _waiting(account: Account, subscription: Record) -> list[Record]:
-    """Its own items that wait for an invoice; those of the customer at large stay when it ends."""
-    return [item for item in invoices.pending(account, subscription["customer"], subscription["id"]) if item["parent"]]
 
 
 @route("DELETE", "/v1/subscriptions/{subscription}/discount", "discount")

@@ -9,6 +9,7 @@ BillingError
  ├─ NotFound              404  no such plan, customer, subscription or change
  ├─ Conflict              409
  │   ├─ Stale                  someone else moved the record first
+ │   │   └─ InvoiceClosed      the invoice is no draft any more: it takes no item
  │   ├─ ChangeInFlight         another change is waiting for Stripe
  │   ├─ KeyReused              this Idempotency-Key has meant something else
  │   ├─ AlreadySubscribed      one live subscription per customer
@@ -100,6 +101,9 @@ class Conflict(BillingError, code="conflict"): ...
 
 
 class Stale(Conflict, code="stale", retry_after=1): ...
+
+
+class InvoiceClosed(Stale, code="stale"): ...
 
 
 class ChangeInFlight(Conflict, code="change_in_flight", retry_after=5): ...

@@ -307,6 +307,11 @@ def change_id(metadata) -> str | None:
     return _noted(metadata, "change_id")
 
 
+def usage(metadata) -> str | None:
+    """The mark of the statement that is billed by it."""
+    return _noted(metadata, "usage")
+
+
 def _noted(metadata, name: str) -> str | None:
     return metadata[name] if metadata and name in metadata else None
 
