@@ -58,6 +58,7 @@ class Request(NamedTuple):
     path: dict[str, str]
     query: dict[str, str]
     at: int  # epoch seconds: here the clock enters the house
+    actor: str = ""  # whose token it is
 
 
 def endpoint(body=None, of_customer: bool = True):
@@ -77,7 +78,7 @@ def endpoint(body=None, of_customer: bool = True):
                 given = [_read(body, http)] if body else _none(http)
                 fingerprint = digest(action.__module__, *(each.model_dump_json() for each in given))
                 path, query = http.path_parameters, http.query_string_parameters
-                request = Request(customer, _key(http), fingerprint, path, query, int(time.time()))
+                request = Request(customer, _key(http), fingerprint, path, query, int(time.time()), _actor(http))
                 content = action(request, *given)
             except BillingError as refusal:
                 return _problem(refusal, http.route_key)
@@ -101,6 +102,11 @@ def _customer(http: APIGatewayProxyEventV2) -> str:
     if not nameable(customer):
         raise Forbidden("this names no customer: 1 to 255 printable ASCII characters")
     return customer
+
+
+def _actor(http: APIGatewayProxyEventV2) -> str:
+    authorizer = http.request_context.authorizer
+    return (authorizer.jwt_claim or {}).get("sub", "") if authorizer else ""
 
 
 def _key(http: APIGatewayProxyEventV2) -> str | None:

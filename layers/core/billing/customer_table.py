@@ -57,7 +57,7 @@ def held_key(id: str, since: int) -> dict:
 
 
 def closing(until: int, after: dict | None, most: int = 100) -> tuple[list[tuple[str, str, int]], dict | None]:
-    """Periods that were to be closed until then, by customer, subscription and start, the oldest first; as `holding`."""
+    """Periods to be closed that were due until then, by customer, subscription and start; as `holding`."""
     page = dynamodb.indexed(TABLE, "held", "waits = :close AND since <= :until", most, after, close=CLOSE, until=until)
     found = [(item["pk"].removeprefix("customer#"), *item["sk"].split("#")[1:]) for item in page.items]
     return [(customer, subscription, int(start)) for customer, subscription, start in found], page.after

@@ -33,6 +33,7 @@ BillingError
  │   ├─ ReturnUrlRefused       not a host that the deployer allows
  │   ├─ PriceUnfit             no plan can stand for this Stripe price
  │   ├─ PriceDiffers           the plan costs something else than this Stripe price
+ │   ├─ OverLimit              a hard limit would be passed
  │   ├─ RangeTooLarge          too many events would have to be read one by one
  │   ├─ NotCorrectable         there is nothing of this event that could be corrected so
  │   ├─ NoSuchStripeCustomer   Stripe has none of that name, or has deleted it
@@ -176,6 +177,9 @@ class PriceUnfit(Rejected, code="price_unfit"): ...
 
 
 class PriceDiffers(Rejected, code="price_differs"): ...
+
+
+class OverLimit(Rejected, code="over_limit"): ...
 
 
 class RangeTooLarge(Rejected, code="range_too_large"): ...

@@ -153,6 +153,7 @@ class Total(Tally):
     subscription: str | None = None  # that it was billed with, and under which version of which plan
     plan: str | None = None
     version: int = 0
+    long: bool = False  # whether its days are in items of their own
 
 
 ABSENT = Total()

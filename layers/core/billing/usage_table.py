@@ -14,13 +14,15 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from billing import dynamodb
+from billing.corrections import Correction
 from billing.periods import Period, day_of, period_of
-from billing.tallies import NONE, Day, Demand, Known, Move, Moves, l_of, recording, s_of, same_day
+from billing.tallies import NONE, Day, Demand, Known, Move, Moves, Use, l_of, recording, replacing, s_of, same_day
 from billing.usage import ABSENT, LONG, RETENTION, Event, Recorded, Slot, Stored, Total, id_of
 
 TABLE = os.environ["USAGE_TABLE"]
 ACTIONS = 100  # of one transaction (docs: TransactWriteItems)
 PAGE = 1000  # events
+OPEN = "attribute_not_exists(closed)"
 MISSING = "attribute_not_exists(pk)"
 SIGNS = {"<": "below", "<=": "most", ">=": "least", "=": "is"}  # as they are called among an expression's values
 MONTH, DAY_OF_VALUE = re.compile(r"[0-9]{4}-[0-9]{2}"), re.compile(r"d[0-9]{6}")
@@ -66,17 +68,13 @@ def with_days(customer: str, metric: str, period: Period, _shards: int = 0) -> T
 
 def met(slot: Slot, events: Sequence[Event]) -> Met:
     """The shard of the total that a slot counts in, with its days, and what is known of the values in the events."""
+    key = _sort(slot.metric, slot.period, slot.shard)
+    known = {}
     if slot.aggregation == "unique":
-        total = {"pk": _owner(slot.customer), "sk": _sort(slot.metric, slot.period)}
-        values = dict.fromkeys(event.value or "" for event in events)
-        keys = [_value_key(slot.customer, total["sk"], value) for value in values]
-        items = dynamodb.several(TABLE, [total, *keys])
-        known = {item["value"]: _known(item) for item in items if item["pk"].startswith("V#")}
-        found = [item for item in items if item["pk"].startswith("T#")]
-        return Met(_total(found[0] if found else None), known)
+        known = values(slot.customer, key, dict.fromkeys(event.value or "" for event in events))
     if slot.month:
-        return Met(_together(_items(slot.customer, slot.metric, slot.period)))
-    return Met(_total(dynamodb.get(TABLE, pk=_owner(slot.customer), sk=_sort(slot.metric, slot.period, slot.shard))))
+        return Met(_together(_items(slot.customer, slot.metric, slot.period)), known)
+    return Met(_total(dynamodb.get(TABLE, pk=_owner(slot.customer), sk=key)), known)
 
 
 def days(customer: str, metric: str, aggregation: str) -> dict[str, Day]:
@@ -149,6 +147,78 @@ def record(
     return Refused(stored, met_total, last in by_place, any(len(events) < place < last for place in by_place))
 
 
+def shards(customer: str, metric: str, period: Period, most: int) -> list[Total]:
+    """What a total is split into, as each stands; one that is not there counts nothing."""
+    items = {item["sk"]: item for item in _items(customer, metric, period)}
+    return [_total(items.get(_sort(metric, period, shard))) for shard in range(most)]
+
+
+def closes(customer: str, metric: str, period: Period, seen: Sequence[Total], number: int, about: dict) -> list[dict]:
+    """Writes that close a total, made yet or not, just as it was seen; `number` statements have been made of it."""
+    names = {f"#{name}": name for name in about}
+    told = "".join(f", #{name} = :{name}" for name in about)
+    change = f"SET closed = :next{told}, used = if_not_exists(used, :none), n = if_not_exists(n, :none)"
+    values = about | {"next": number + 1, "none": 0}
+    writes = []
+    for shard, total in enumerate(seen):
+        unmoved, as_seen = MISSING, {}
+        if total.stands:
+            made = "closed = :closed" if number else OPEN
+            digest = "h = :digest" if total.digest else "(attribute_not_exists(h) OR h = :digest)"
+            unmoved, as_seen = f"{made} AND n = :n AND {digest}", {"n": total.n, "digest": total.digest}
+            as_seen |= {"closed": number} if number else {}
+        key = {"pk": _owner(customer), "sk": _sort(metric, period, shard)}
+        writes.append(dynamodb.update(TABLE, key, change, unmoved, names, **values, **as_seen))
+    return writes
+
+
+def correct(
+    original: Recorded,
+    correction: Correction,
+    event: Event | None,
+    seen: Met,
+    of_day: Sequence[Use],
+    most: int | None,
+    beside: Sequence[dict],
+    at: int,
+) -> bool:
+    """
+    Void an event, or let another take its place: all or nothing; answers whether it is done. `seen` is the total of the
+    original as last met, `of_day` the other live events of its day; `most` is the most that may be used afterwards.
+    """
+    total, gone = seen.total, original.event.use
+    moves = replacing(original.aggregation, gone, event and event.use, total, of_day, seen.known)
+    more = moves.total.adds.get("used", 0)
+    demands = [Demand("used", "<=", most - more)] if most is not None and more > 0 else []
+    demands += [Demand("used", ">=", -more)] if more < 0 else []
+    long = total.long
+    move = moves.total.also(Move({}, {}, demands))
+    condition, values = ("closed = :closed", {"closed": total.closed}) if total.closed else (OPEN, {})
+    owner = {"pk": _owner(original.event.customer)}
+    writes = [
+        _correction(original, correction, event, total.closed, at),
+        _gone(original, correction, total.closed),
+        _moved(owner | {"sk": original.total}, move if long else move.also(moves.days), condition, values),
+    ]
+    if long:
+        writes.append(_moved(owner | {"sk": f"{original.total}#{day_of(gone.at)[:7]}"}, moves.days))
+    for value, move in moves.values.items():
+        key = _value_key(original.event.customer, original.total, value)
+        writes.append(_moved(key, move, told={"value": value, "expires": at + 2 * RETENTION}))
+    return not dynamodb.transact([*writes, *beside])
+
+
+def of_total(original: Recorded) -> Met:
+    """The total that an event counts in, with all its days, and what is known of a value."""
+    customer, key = original.event.customer, original.total
+    return Met(_together(dynamodb.query(TABLE, _owner(customer), key)))
+
+
+def values(customer: str, total: str, wanted: Iterable[str]) -> dict[str, Known]:
+    keys = [_value_key(customer, total, value) for value in wanted]
+    return {item["value"]: _known(item) for item in dynamodb.several(TABLE, keys)}
+
+
 def on_terms(customer: str, metric: str, period: Period, shard: int, terms: str) -> dict:
     """A write that shuts a total, made yet or not, for whoever knows only older terms."""
     change = "SET terms = :terms, used = if_not_exists(used, :nothing), n = if_not_exists(n, :nothing)"
@@ -160,17 +230,16 @@ def _condition(slot: Slot, seen: Total | None) -> tuple[str, dict, bool]:
     """On whose terms the total has to be, and whether the customer's own have to be checked along with it."""
     if slot.closed:
         return "closed = :closed", {"closed": slot.closed}, False
-    still_open = "attribute_not_exists(closed)"
     on_ours, on_none = "terms = :terms", "attribute_not_exists(terms)"
     terms: dict = {"terms": slot.terms}
     if seen is None or seen.terms == slot.terms or not (slot.hard or seen.terms):
         ours = on_ours if slot.hard else f"({on_none} OR {on_ours})"
-        return f"{ours} AND {still_open}", terms, False
+        return f"{ours} AND {OPEN}", terms, False
     if not seen.stands:
         return MISSING, {}, True
     if not seen.terms:
-        return f"{on_none} AND {still_open}", {}, True
-    return f"terms = :older AND {still_open}", {"older": seen.terms}, True
+        return f"{on_none} AND {OPEN}", {}, True
+    return f"terms = :older AND {OPEN}", {"older": seen.terms}, True
 
 
 def _total_write(slot: Slot, moves: Moves, demands: list, condition: str, values: dict, adopts: bool) -> dict:
@@ -193,9 +262,9 @@ def _moved(key: dict, move: Move, condition: str | None = None, values: dict | N
     for name, sign, number in move.demands:
         place = f"{name}_{SIGNS[sign]}"
         given[place] = number
-        clauses.append(
-            f"(attribute_not_exists({name}) OR {name} < :{place})" if sign == "<" else f"{name} {sign} :{place}"
-        )
+        zero = sign == "<" or (sign == "<=" and number >= 0)  # what is absent is below, or nothing
+        compared = f"{name} {sign} :{place}"
+        clauses.append(f"(attribute_not_exists({name}) OR {compared})" if zero else compared)
     sets = {name: number for name, number in move.sets.items()} | (told or {})
     given |= {f"{name}_add": number for name, number in move.adds.items()}
     given |= {f"{name}_set": what for name, what in sets.items()}
@@ -203,6 +272,34 @@ def _moved(key: dict, move: Move, condition: str | None = None, values: dict | N
     change += "ADD " + ", ".join(f"{name} :{name}_add" for name in move.adds)
     names = {f"#{name}": name for name in sets}
     return dynamodb.update(TABLE, key, change, " AND ".join(clauses) or None, names, **given)
+
+
+def _correction(original: Recorded, correction: Correction, event: Event | None, closed: int, at: int) -> dict:
+    why = {"corrects": correction.corrects, "reason": correction.reason, "actor": correction.actor}
+    if event:
+        return _event(event, original.total, original.aggregation, closed, False, at, **why)
+    item = {
+        "pk": _marker(correction.id),
+        "sk": "event",
+        "customer": correction.customer,
+        "metric": original.event.metric,
+        "key": correction.key,
+        "quantity": 0,
+        "at": original.event.at,
+        "fingerprint": correction.fingerprint,
+        "recorded_at": at,
+        "total": original.total,
+        "void": True,
+        "expires": at + RETENTION,
+    }
+    return dynamodb.put(TABLE, item | why, MISSING)
+
+
+def _gone(original: Recorded, correction: Correction, closed: int) -> dict:
+    key = {"pk": _marker(original.event.id), "sk": "event"}
+    untouched = "attribute_exists(pk) AND attribute_not_exists(corrected_by)"
+    change = "SET corrected_by = :by, corrected_in = :statement"
+    return dynamodb.update(TABLE, key, change, untouched, by=correction.key, statement=closed)
 
 
 def _event(event: Event, total: str, aggregation: str, closed: int, over: bool, at: int, **more) -> dict:
@@ -225,7 +322,7 @@ def _event(event: Event, total: str, aggregation: str, closed: int, over: bool, 
     apart |= {"statement": closed or None, "metadata": event.metadata or None}
     apart |= {"value": event.value, "happened": event.happened} | more
     item |= {name: value for name, value in apart.items() if value is not None}
-    return dynamodb.put(TABLE, item, "attribute_not_exists(pk)")
+    return dynamodb.put(TABLE, item, MISSING)
 
 
 def _items(customer: str, metric: str, period: Period) -> list[dict]:
@@ -301,16 +398,18 @@ def _total(item: dict | None) -> Total:
 
 def _together(items: Iterable[dict]) -> Total:
     """A total with its shards, of which it is the sum, and with its months, which have its days."""
-    first, days = ABSENT, dict[str, Day]()
+    first, days, long = ABSENT, dict[str, Day](), False
     for item in items:
-        if not MONTH.fullmatch(item["sk"].rpartition("#")[2]):
+        if MONTH.fullmatch(item["sk"].rpartition("#")[2]):
+            long = True
+        else:
             total = _total(item)
             grown = {"used": first.used + total.used, "n": first.n + total.n, "digest": first.digest + total.digest}
             first = replace(first, **grown) if first.stands else total
         for day, each in _days_of(item):
             known = days.get(day, Day())
             days[day] = Day(known.n + each.n, known.value + each.value, each.latest)
-    return replace(first, days=dict(sorted(days.items())))
+    return replace(first, days=dict(sorted(days.items())), long=long)
 
 
 def _days_of(item: dict) -> Iterator[tuple[str, Day]]:

@@ -1,0 +1,33 @@
+"""Statements on record: each is written once, with the close of what it states; then where it was billed."""
+
+import os
+from dataclasses import asdict
+
+from billing import dynamodb
+from billing.statements import Statement
+
+TABLE = os.environ["USAGE_TABLE"]
+
+
+def of(customer: str, metric: str, start: int) -> list[Statement]:
+    """Of one period, the first first."""
+    return [_statement(item) for item in dynamodb.query(TABLE, f"S#{customer}", f"{metric}#{start:012}#")]
+
+
+def put(statement: Statement) -> dict:
+    return dynamodb.put(TABLE, _key(statement) | asdict(statement), "attribute_not_exists(pk)")
+
+
+def bill(statement: Statement, where: str) -> None:
+    """It is at Stripe: on an invoice, waiting for the next, or on the balance."""
+    dynamodb.transact(
+        [dynamodb.update(TABLE, _key(statement), "SET billed = :where", "attribute_exists(pk)", where=where)]
+    )
+
+
+def _key(statement: Statement) -> dict:
+    return {"pk": f"S#{statement.customer}", "sk": f"{statement.metric}#{statement.start:012}#{statement.number:04}"}
+
+
+def _statement(item: dict) -> Statement:
+    return Statement(**{name: value for name, value in item.items() if name not in ("pk", "sk")})
