@@ -1,4 +1,4 @@
-"""The door to EventBridge Scheduler: what Lambda's limit has cut short is carried on by a schedule for one time."""
+"""The door to EventBridge Scheduler: what is to be done later, each by a schedule for one time."""
 
 import json
 import os
@@ -20,12 +20,17 @@ def scheduler():
 
 
 def carry_on(name: str, function: str, event: dict, at: int) -> None:
-    """Invoke a function with an event in a minute, once; a name that is there already is that schedule."""
+    """What Lambda's limit has cut short goes on in a minute."""
+    once(name, function, event, at + SOON)
+
+
+def once(name: str, function: str, event: dict, when: int) -> None:
+    """Invoke a function with an event at an instant, once; a name that is there already is that schedule."""
     try:
         scheduler().create_schedule(
             Name=name,
             GroupName=os.environ["SCHEDULES"],
-            ScheduleExpression=f"at({datetime.fromtimestamp(at + SOON, UTC):%Y-%m-%dT%H:%M:%S})",
+            ScheduleExpression=f"at({datetime.fromtimestamp(when, UTC):%Y-%m-%dT%H:%M:%S})",
             FlexibleTimeWindow={"Mode": "OFF"},
             ActionAfterCompletion="DELETE",
             Target={"Arn": function, "RoleArn": os.environ["SCHEDULER_ROLE"], "Input": json.dumps(event)},

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from billing import changes, customer_table, dynamodb, gateway, records, trials, webhook_table
+from billing import changes, closing, customer_table, dynamodb, gateway, records, trials, webhook_table
 from billing.api import alarmed
 from billing.customers import Customer, Revision
 from billing.errors import MissingAtStripe, NotFound, Stale
@@ -35,6 +35,7 @@ def refresh(events: Sequence[WebhookEvent], at: int) -> None:
         id = events[0].subscription or (ours.live().theirs.id if ours.lives() else None)
         said = _said(ours, id, events) if id else None
         revision = trials.claiming(changes.settling(ours, said, at) if said else Revision(ours), at)
+        closing.schedule(ours.id, revision.closings, at)
         billed = map(_billed, {event.billed: None for event in events if event.billed})
         return revision.billing(tuple(each for each in billed if each and each.customer == events[0].customer), at)
 
