@@ -3,21 +3,15 @@ What the tools share with the functions, so that there is no second copy of it: 
 a customer, which prices a plan can stand for, and how Stripe is spoken to.
 """
 
-import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-sys.path += [str(ROOT / "layers/core"), str(ROOT / "functions")]
-for table in ("PLANS_TABLE", "SUBSCRIPTIONS_TABLE", "USAGE_TABLE", "WEBHOOK_EVENTS_TABLE"):
-    os.environ.setdefault(
-        table, "none"
-    )  # the functions' modules ask for their names at import; no table is opened here
+sys.path.append(str(Path(__file__).parent.parent / "layers/core"))
 
-from billing import errors, gateway, prices, translation  # noqa: E402
-from billing.holds import nameable  # noqa: E402
-from billing.offers import Offer  # noqa: E402
-from billing.plans import SLUG  # noqa: E402
-from billing.theirs import ENDED  # noqa: E402
+from billing import errors, gateway, prices, translation
+from billing.holds import nameable
+from billing.offers import Offer
+from billing.plans import SLUG
+from billing.theirs import ENDED
 
 __all__ = ["ENDED", "SLUG", "Offer", "errors", "gateway", "nameable", "prices", "translation"]

@@ -241,6 +241,7 @@ def test_included_units_are_as_if_they_had_not_been_used(rate, quantity, include
 @pytest.mark.parametrize(
     ("said", "message"),
     [
+        ({"model": "each", "unit_amount": "1"}, "each is no model of a rate"),
         ({"model": "unit"}, "unit: unit_amount is missing"),
         ({"model": "unit", "unit_amount": "1", "package_size": 5}, "unit: package_size is of packages alone"),
         ({"model": "unit", "unit_amount": "1", "tiers": DOCUMENTED}, "unit: tiers are of graduated and volume alone"),

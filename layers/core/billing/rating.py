@@ -55,6 +55,8 @@ class Rate:
     tiers: list[Tier] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if self.model not in ("unit", "package", "graduated", "volume"):
+            raise ValueError(f"{self.model} is no model of a rate")
         tiered, packaged = self.model in ("graduated", "volume"), self.model == "package"
         if tiered == (self.unit_amount is not None):
             raise ValueError(f"{self.model}: unit_amount is {'said by the tiers' if tiered else 'missing'}")
