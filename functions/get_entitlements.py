@@ -10,7 +10,7 @@ def handler(request: Request) -> dict:
     stands = standing.afresh(request.customer, request.at)
     metrics = {}
     for measure in stands.measures():
-        total = usage_table.total(request.customer, measure.id, measure.period(request.at))
+        total = usage_table.total(request.customer, measure.id, measure.period(request.at), measure.metric.shards)
         metrics[measure.id] = allowance(measure, total, request.at)
     plan = stands.plan
     return {
@@ -19,6 +19,6 @@ def handler(request: Request) -> dict:
         "access": stands.access,
         "reason": stands.reason,
         "features": dict.fromkeys(plan.features, True) if plan else {},
-        "limits": plan.limits if plan else {},
+        "limits": stands.limits,
         "metrics": metrics,
     }

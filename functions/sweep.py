@@ -13,6 +13,7 @@ from billing.errors import Stale, Unavailable
 # record after each page stands, and the next sweep goes on from there.
 SLICE = 12
 OLD = 3600  # seconds: a hold of which nothing has come gives way after half of that
+LATE = 180  # seconds after its time that a period is closed by its schedule
 STALLED = 600  # seconds: a reconciliation is carried on every minute
 MOST = 1000  # are counted
 
@@ -43,9 +44,19 @@ def handler(event: dict, context) -> None:
     if not through:
         scheduler.carry_on(f"sweep-{at}", context.invoked_function_arn, {"after": after}, at)
     _carry_on_runs(at)
+    _close_late(at)
     counted("FailedEvents", len(webhook_table.unfinished("failed", 0, MOST)[0]))
     counted("OldHolds", len(customer_table.holding(at - OLD, None, MOST)[0]))
     counted("SweepRan", 1 if through else 0)
+
+
+def _close_late(at: int) -> None:
+    """Periods whose schedules have not come, or have come to nothing."""
+    late, _ = customer_table.closing(at - LATE, None, MOST)
+    for customer, subscription, start in late:
+        about = {"customer": customer, "subscription": subscription, "start": start}
+        scheduler.carry_on(f"close-{subscription}-{start}-{at}", os.environ["CLOSE_FUNCTION"], about, at)
+    counted("OldClosings", len(customer_table.closing(at - OLD, None, MOST)[0]))
 
 
 def _carry_on_runs(at: int) -> None:

@@ -27,6 +27,7 @@ os.environ.update(CUSTOMER_CLAIM="sub", STRIPE_SECRET="stripe", LIVE="false", DE
 os.environ.update(STRIPE_TAX="false", RETURN_HOSTS="app.example.com,localhost")
 os.environ.update(POWERTOOLS_SERVICE_NAME="tollgate", SCHEDULES="schedules", SCHEDULER_ROLE="arn:aws:iam::1:role/s")
 os.environ.update(RECONCILE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:reconcile", STACK="tollgate-test")
+os.environ.update(CLOSE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:close_period")
 
 import billing.api
 from billing import dynamodb, gateway, plan_table, queue, scheduler, secrets, standing, webhook_table
@@ -187,7 +188,11 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    entries = (billing.api, webhook_table, *map(importlib.import_module, ("process_webhook", "sweep", "reconcile")))
+    entries = (
+        billing.api,
+        webhook_table,
+        *map(importlib.import_module, ("process_webhook", "sweep", "reconcile", "close_period")),
+    )
     for entry in entries:
         monkeypatch.setattr(entry, "time", SimpleNamespace(time=clock.now, monotonic=time.monotonic))
     return clock

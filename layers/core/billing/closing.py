@@ -6,12 +6,15 @@ later is of the next statement, whose amount is billed less what was billed befo
 told, by the statement's mark.
 """
 
+import os
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from billing import customer_table, dynamodb, gateway, overage, plan_table, statement_table, usage_table
+from billing import customer_table, dynamodb, gateway, overage, plan_table, scheduler, statement_table, usage_table
 from billing.api import counted, logger
 from billing.closings import Closing
-from billing.errors import Contended, InvoiceClosed
+from billing.errors import Contended, InvoiceClosed, Unavailable
 from billing.overage import Item
 from billing.periods import Period, rfc3339
 from billing.plans import Metric, Plan
@@ -20,6 +23,18 @@ from billing.theirs import Theirs
 
 TRIES = 10  # while events of the past keep coming
 GOING_ON = {"active", "trialing", "past_due"}  # of a status: a next invoice is to come
+
+
+def schedule(customer: str, closings: Sequence[Closing], at: int) -> None:
+    """
+    Each has its time, within the hour that a renewal's invoice is a draft. If that cannot be arranged, the sweep sees
+    to it; if what is to be closed is not put on record after all, there is nothing to do then.
+    """
+    for each in closings:
+        about = {"customer": customer, "subscription": each.subscription, "start": each.start}
+        with suppress(Unavailable):
+            name = f"close-{each.subscription}-{each.start}"
+            scheduler.once(name, os.environ["CLOSE_FUNCTION"], about, max(each.due, at) + scheduler.SOON)
 
 
 def close(customer: str, subscription: str, start: int, at: int) -> None:

@@ -329,6 +329,12 @@ class Customer:
         settled = _answer(held, checkout.public(plan.slug))
         return self._revise(at, settled=settled, checkout=checkout, pending=None)
 
+    def limited(self, limits: dict[str, int | None], at: int) -> Revision:
+        """Limits of its own in place of its plan's, all of them; whoever counts on the older ones is shut out."""
+        if limits == self.limits:
+            return Revision(self)
+        return self._revise(at, limits=limits, terms=self.terms + 1)
+
     def answered(self, change_id: str, fingerprint: str, answer: dict, at: int) -> Revision:
         """Told without a change of its own: the wish was true already, or someone else's was the same."""
         return self._revise(at, settled=Settled(change_id, fingerprint, answer))

@@ -115,6 +115,10 @@ class Standing:
         """Whether anything is in force: a subscription, or the default plan in its place."""
         return self.tariff is not None
 
+    @property
+    def limits(self) -> dict[str, int | None]:
+        return {**self.tariff.plan.limits, **self.tariff.limits} if self.tariff else {}
+
     def measure(self, id: str) -> Measure | None:
         for tariff in (self.tariff, self.lapsed):
             if tariff and id in tariff.plan.metrics:
@@ -254,8 +258,8 @@ def feature(standing: Standing, name: str) -> dict:
         return answer | {"reason": standing.reason}
     if name in plan.features:
         return answer | {"allowed": True, "reason": "in_plan", "limit": None, "remaining": None}
-    if name in plan.limits:
-        limit = plan.limits[name]
+    if name in standing.limits:
+        limit = standing.limits[name]
         reason = "unlimited" if limit is None else "within_limit" if limit else "limit_reached"
         return answer | {"allowed": limit != 0, "reason": reason, "limit": limit, "used": None, "remaining": None}
     return answer | {"reason": "not_in_plan"}

@@ -139,6 +139,11 @@ class _Batch:
         Sums go all at once, in the hope that the total is there and has room; if not, each that fits, in the order of
         the request. What is compared with the total needs to have met it.
         """
+        if self.together and slot.hard and len(left) > usage_table.room(slot):
+            many = Unfit("too_many_together", "", f"at most {usage_table.room(slot)} can be counted all or nothing")
+            for event in left:
+                self._say(event, self._known(event) or usage.rejected(event, many))
+            return []
         blind = slot.aggregation == "sum" and not slot.closed
         seen = None if blind else usage_table.met(slot, left)
         told = {event.id: event for event in left}

@@ -14,6 +14,12 @@ def of(customer: str, metric: str, start: int) -> list[Statement]:
     return [_statement(item) for item in dynamodb.query(TABLE, f"S#{customer}", f"{metric}#{start:012}#")]
 
 
+def around(customer: str, metric: str, at: int) -> list[Statement]:
+    """Of the period that an instant is of."""
+    stated = [_statement(item) for item in dynamodb.query(TABLE, f"S#{customer}", f"{metric}#")]
+    return [each for each in stated if each.start <= at < each.end]
+
+
 def put(statement: Statement) -> dict:
     return dynamodb.put(TABLE, _key(statement) | asdict(statement), "attribute_not_exists(pk)")
 

@@ -1,0 +1,56 @@
+"""POST /usage/check: whether so much more could be used now; nothing is counted."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from billing import standing, usage, usage_table
+from billing.api import Request, endpoint
+from billing.entitlements import Measure, Standing
+from billing.errors import Unavailable
+from billing.usage import MOST
+
+Name = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,255}$")]
+
+
+class Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    customer_id: Name
+    metric_id: Name
+    quantity: Annotated[int, Field(ge=0, le=MOST)] = 1
+
+
+@endpoint(body=Asked, of_customer=False)
+def handler(request: Request, asked: Asked) -> dict:
+    """
+    As it would be counted this instant; only what is recorded counts, so another may be faster. If the store cannot
+    tell, what is remembered of the customer's plan says what the metric wants then; what is not known is denied.
+    """
+    named = {"customer_id": asked.customer_id, "metric_id": asked.metric_id, "quantity": asked.quantity}
+    try:
+        stands = standing.afresh(asked.customer_id, request.at)
+        measure = stands.measure(asked.metric_id)
+        if not measure or measure.tariff == stands.lapsed:
+            return named | _told(measure, False, "unknown_metric" if stands.access else stands.reason)
+        total = usage_table.total(asked.customer_id, measure.id, measure.period(request.at), measure.metric.shards)
+    except Unavailable:
+        measure = _remembered(asked, request.at)
+        return named | _told(measure, measure is not None and measure.metric.unavailable == "allow", "unavailable")
+    fits = measure.limit is None or _after(measure, total.used, asked.quantity) <= measure.limit
+    reason = "unlimited" if measure.limit is None else "within_limit" if fits else "limit_reached"
+    left = {"used": total.used, "remaining": usage.remaining(measure.limit, total.used)}
+    return named | _told(measure, fits or not measure.hard, reason) | left
+
+
+def _after(measure: Measure, used: int, quantity: int) -> int:
+    return used + quantity if measure.metric.aggregation in ("sum", "unique") else quantity
+
+
+def _remembered(asked: Asked, at: int) -> Measure | None:
+    stands: Standing | None = standing.remembered(asked.customer_id, at)
+    return stands.measure(asked.metric_id) if stands and stands.access else None
+
+
+def _told(measure: Measure | None, allowed: bool, reason: str) -> dict:
+    told = {"allowed": allowed, "reason": reason, "used": None, "limit": None, "remaining": None, "enforcement": None}
+    return told | ({"limit": measure.limit, "enforcement": measure.metric.enforcement} if measure else {})

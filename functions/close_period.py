@@ -1,0 +1,18 @@
+"""Half an hour after a period has ended: what was used in it is stated, and billed."""
+
+import time
+
+from aws_lambda_powertools import Logger
+
+from billing import closing
+
+logger = Logger()
+
+
+@logger.inject_lambda_context
+def handler(event: dict, _) -> None:
+    """
+    `{"customer", "subscription", "start"}`, from a schedule for one time. What fails is tried again by Lambda, then by
+    the sweep; whatever was done already is not done twice.
+    """
+    closing.close(event["customer"], event["subscription"], event["start"], int(time.time()))
