@@ -8,9 +8,10 @@ from billing import standing, usage, usage_table
 from billing.api import Request, endpoint
 from billing.entitlements import Measure, Standing
 from billing.errors import Unavailable
+from billing.holds import NAMEABLE
 from billing.usage import MOST
 
-Name = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,255}$")]
+Name = Annotated[str, Field(pattern=NAMEABLE)]
 
 
 class Asked(BaseModel):

@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from billing import correcting
 from billing.api import Request, endpoint
 from billing.corrections import Correction
+from billing.holds import NAMEABLE
 from billing.usage import MOST
 
-Name = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,255}$")]
+Name = Annotated[str, Field(pattern=NAMEABLE)]
 
 
 class Correcting(BaseModel):

@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from billing import explaining, usage
 from billing.api import Request, endpoint
 from billing.errors import Malformed
+from billing.holds import NAMEABLE
 from billing.usage import Unfit
 
-Name = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,255}$")]
+Name = Annotated[str, Field(pattern=NAMEABLE)]
 
 
 class Asked(BaseModel):

@@ -182,7 +182,8 @@ def test_what_is_read_knows_what_you_have_and_what_is_written_takes_a_key():
         headers = {each["name"] for each in parameters(path, operation) if each["in"] == "header"}
         assert ("If-None-Match" in headers) == ("304" in operation["responses"]) == (method == "GET")
         keyless = {"quote_change", "record_usage", "receive_webhook", "retire_plan", "create_portal", "replay_webhook"}
-        keyless |= {"link_customer"}  # there is one way to be linked
+        keyless |= {"link_customer", "override_limits"}  # what is put whole is the same however often it is put
+        keyless |= {"check_usage", "explain_usage", "correct_usage"}  # nothing is written, or by a key in the body
         writes = method != "GET" and operation["operationId"].removesuffix("_of") not in keyless
         assert ("Idempotency-Key" in headers) == writes
 
@@ -262,7 +263,9 @@ def test_an_event_is_told_as_it_is_read(said):
 def test_what_an_event_needs_is_told():
     told = DOCUMENT["components"]["schemas"]["Event"]
     assert told["properties"].keys() == usage.FIELDS
-    assert set(told["required"]) == {name for name in EVENT if not readable({**EVENT, name: None})}
+    needed = {name for name in EVENT if not readable({**EVENT, name: None})}
+    assert set(told["required"]) == needed - {"quantity"}
+    assert readable({name: said for name, said in EVENT.items() if name != "quantity"} | {"value": "v"})
     assert nameable(" ~") and not nameable("\x1f") and not nameable("\x7f")  # as the pattern has it
 
 
@@ -395,7 +398,7 @@ def test_a_customers_life_is_answered_as_it_is_told(told, stripe, clock):
     told("POST", "/subscription/resume")
 
     event = EVENT | {"timestamp": None, "metadata": {"a": "b"}}
-    others = [{"quantity": 2}, {"quantity": 101, "idempotency_key": "l"}, {"quantity": 0}, {"metric_id": "no"}]
+    others = [{"quantity": 2}, {"quantity": 101, "idempotency_key": "l"}, {"quantity": 0, "idempotency_key": "z"}, {"metric_id": "no"}]
     told("POST", "/usage", {"events": [event]}, **service)
     answers = told("POST", "/usage", {"events": [event, *(event | other for other in others)]}, **service).json
     assert {each["status"] for each in answers["events"]} == {"recorded", "conflict", "over_limit", "rejected"}

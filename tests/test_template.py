@@ -17,6 +17,8 @@ COMPARE = {"Subscriptions": {GET, BATCH, QUERY, "dynamodb:Scan", PUT, UPDATE}}
 ONE_TIME = "arn:${AWS::Partition}:scheduler:${AWS::Region}:${AWS::AccountId}:schedule/${Schedules}/*"
 CARRY_ON = {ONE_TIME: {"scheduler:CreateSchedule"}, "SchedulerRole": {"iam:PassRole"}}
 METERED = PLANS | {"Subscriptions": {GET}}
+COUNT = PLANS | {"Subscriptions": {GET, CHECK, UPDATE}, "Usage": {GET, BATCH, QUERY, PUT, UPDATE}}
+EVENTS = {"Usage/index/by_time": {QUERY}}
 MAY = {
     "list_plans": PLANS,
     "get_plan": PLANS,
@@ -41,16 +43,21 @@ MAY = {
     "create_portal": SECRET | {"Subscriptions": {GET, PUT}},
     "list_invoices": SECRET | {"Subscriptions": {GET, QUERY}},
     "upcoming_invoice": SECRET | {"Subscriptions": {GET}},
-    "record_usage": PLANS | {"Subscriptions": {GET, CHECK}, "Usage": {GET, PUT, UPDATE}},
-    "get_usage": METERED | {"Usage": {GET, QUERY}},
-    "get_entitlements": METERED | {"Usage": {GET}},
-    "check_entitlement": METERED | {"Usage": {GET}},
+    "record_usage": COUNT,
+    "check_usage": METERED | {"Usage": {GET, QUERY}},
+    "correct_usage": COUNT | EVENTS,
+    "explain_usage": PLANS | {"Usage": {QUERY}} | EVENTS,
+    "override_limits": PLANS | {"Subscriptions": {GET, PUT}, "Usage": {UPDATE}},
+    "close_period": PLANS | SECRET | {"Subscriptions": {GET, UPDATE}, "Usage": {QUERY, PUT, UPDATE}},
+    "get_usage": METERED | {"Usage": {GET, QUERY}} | EVENTS,
+    "get_entitlements": METERED | {"Usage": {GET, QUERY}},
+    "check_entitlement": METERED | {"Usage": {GET, QUERY}},
     "list_webhook_events": {"WebhookEvents/index/by_outcome": {QUERY}},
     "replay_webhook": {"WebhookEvents": {GET, UPDATE}, "Webhooks": {"sqs:SendMessage"}},
     "start_reconciliation": CHANGE | COMPARE | CARRY_ON,
     "get_reconciliation": {"Subscriptions": {GET, QUERY}},
     "receive_webhook": SECRET | {"Webhooks": {"sqs:SendMessage"}},
-    "process_webhook": CHANGE | {"WebhookEvents": {GET, PUT}, "Webhooks": {"sqs:ChangeMessageVisibility"}},
+    "process_webhook": CHANGE | CARRY_ON | {"WebhookEvents": {GET, PUT}, "Webhooks": {"sqs:ChangeMessageVisibility"}},
     "bury_webhook": {"WebhookEvents": {GET, PUT}},
     "sweep": CHANGE
     | CARRY_ON
@@ -61,8 +68,9 @@ MAY = {
 PUBLIC = {"list_plans", "get_plan", "receive_webhook"}
 ADMIN = {"put_plan", "retire_plan", "list_subscribers", "list_webhook_events", "replay_webhook"}
 ADMIN |= {"start_reconciliation", "get_reconciliation"}
+ADMIN |= {"correct_usage", "explain_usage", "override_limits"}
 ADMIN |= {"find_plan", "get_stripe_customer", "link_customer"}
-SERVICE = {"record_usage"}
+SERVICE = {"record_usage", "check_usage"}
 
 
 @pytest.fixture
@@ -99,7 +107,7 @@ def test_what_needs_which_token(template, routes, functions):
     assert template["Globals"]["HttpApi"]["Auth"]["DefaultAuthorizer"] == "Token"
     wanted = {}
     for function in functions.values():
-        for event in function["Events"].values():
+        for event in function.get("Events", {}).values():
             if event["Type"] == "HttpApi":
                 route = event["Properties"]
                 action = function["Handler"].removesuffix(".handler")

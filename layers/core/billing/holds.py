@@ -97,6 +97,9 @@ class Settled:
     answer: dict
 
 
+NAMEABLE = r"^[ -~]{1,255}$"  # a customer, a metric, a key of the caller's: printable ASCII
+
+
 def nameable(text: object) -> bool:
     """What may name a customer, a metric, or a wish (an Idempotency-Key): 1 to 255 printable ASCII characters."""
     return isinstance(text, str) and text.isascii() and text.isprintable() and 1 <= len(text) <= 255
