@@ -10,6 +10,7 @@ from billing import standing
 from tests.functions import conftest as shared
 
 buy, sell, use, used = shared.buy, shared.sell, shared.use, shared.used
+pytestmark = pytest.mark.xdist_group("conformance")  # one DynamoDB Local is enough
 
 
 class Memories(UserDict):
@@ -21,6 +22,12 @@ class Memories(UserDict):
     @property
     def data(self):
         return self._own.__dict__
+
+
+@pytest.fixture(params=["ministack", "dynamodb_local"])
+def aws(apart, request):
+    with apart(request.param):
+        yield
 
 
 @pytest.fixture(autouse=True)
