@@ -47,8 +47,7 @@ def test_ten_thousand_deliveries_of_five_thousand_events_end_at_the_clean_totals
     waiting = SimpleQueue()
     for batch in batched_at_random(random, list(events.values())):
         waiting.put(batch)
-    batches = waiting.qsize()
-    faults = hinder(SEED, conflict=0.05, throttled=0.03, unheard=0.03, lost=0.03, death=0.03)
+    faults = hinder(SEED, conflict=0.05, throttled=0.02, unheard=0.015, lost=0.02, death=0.015)
     told = []
 
     def following():
@@ -74,32 +73,21 @@ def test_ten_thousand_deliveries_of_five_thousand_events_end_at_the_clean_totals
             caller.result()
     faults.on = False
 
-    assert min(faults.conflict, faults.throttled, faults.unheard, faults.lost, faults.death) > batches / 50, faults
+    assert min(faults.conflict, faults.throttled, faults.unheard, faults.lost, faults.death) > 5, faults
     assert len(told) == DELIVERED
     verdicts = defaultdict(set)
     for each in told:
         verdicts[each["idempotency_key"]].add(each["status"])
-    assert (
-        max(
-            Counter(
-                each["idempotency_key"] for each in told if not each["duplicate"] and each["status"] == "recorded"
-            ).values()
-        )
-        == 1
-    )
-    recorded = {key for key, statuses in verdicts.items() if statuses == {"recorded"}}
-    refused = {key for key, statuses in verdicts.items() if statuses == {"over_limit"}}
-    assert recorded | refused == events.keys()
-    assert {events[key]["metric_id"] for key in refused} == {"capped"}
+    counted = {key for key, verdict in verdicts.items() if verdict == {"recorded"}}
+    refused = {key for key, verdict in verdicts.items() if verdict == {"over_limit"}}
+    assert counted | refused == events.keys()
+    firsts = Counter(each["idempotency_key"] for each in told if each.get("duplicate") is False)
+    assert firsts.keys() <= counted and set(firsts.values()) == {1}  # some were told to one who had died
     for metric in metrics:
-        counted = [
-            event["quantity"] for key, event in events.items() if key in recorded and event["metric_id"] == metric
-        ]
-        day, tally = used(metric)["days"], used(metric)["used"]
-        assert (tally, sum(each["n"] for each in day), sum(each["sum"] for each in day)) == (
-            sum(counted),
-            len(counted),
-            sum(counted),
-        )
-    assert all(used("capped")["used"] + events[key]["quantity"] > CAP for key in refused)
-    assert used("capped")["used"] <= CAP
+        sizes = [events[key]["quantity"] for key in counted if events[key]["metric_id"] == metric]
+        total, days = used(metric)["used"], used(metric)["days"]
+        assert (total, sum(day["sum"] for day in days)) == (sum(sizes), sum(sizes))
+        assert sum(day["n"] for day in days) == len(sizes)
+    capped = used("capped")["used"]
+    assert refused and capped <= CAP and {events[key]["metric_id"] for key in refused} == {"capped"}
+    assert all(capped + events[key]["quantity"] > CAP for key in refused)
