@@ -62,7 +62,7 @@ def test_a_card_has_one_trial_until_whoever_has_it_lets_go():
 
 
 def test_a_quote_is_used_once_and_only_one_that_was_given():
-    reckoned = Reckoning("basis", "price_1", 1, "now", False, Proration([], []), None, 0)
+    reckoned = Reckoning("basis", "price_1", 1, "now", False, Proration("usd", NOW), None, 0)
     customer_table.promise("ada", Quote("q", NOW, NOW + 60, reckoned, None))
 
     save("ada", uses="q")

@@ -121,9 +121,9 @@ def test_a_limit_that_is_lowered_and_raised_under_way_is_never_passed_while_it_s
     assert used()["used"] == sum(granted)
 
 
-def test_four_hundred_callers_never_pass_the_limit_that_stands_and_end_at_the_last_to_the_unit(use, used, sell, buy):
-    plans = {limit: sell(limits={"max_api_calls": limit}) for limit in (30, 60, 45, 100)}
-    buy(plans[30])
+def test_four_hundred_callers_never_pass_a_limit_that_moves_and_end_at_it_to_the_unit(use, used, sell, buy):
+    plans = {limit: sell(limits={"max_api_calls": limit}) for limit in (60, 99, 100)}
+    buy(plans[100])
     hinder(conflict=0.1)
     settled = Signal()
 
@@ -139,13 +139,17 @@ def test_four_hundred_callers_never_pass_the_limit_that_stands_and_end_at_the_la
 
     with ThreadPoolExecutor(40) as threads:
         told = [threads.submit(call, n) for n in range(400)]
-        for limit in (30, 60, 45, 60, 45, 100):
-            buy(plans[limit])
-            stood = used()["used"]
-            reached = eventually(lambda limit=limit: used()["used"] >= limit)
-            time.sleep(0.1)
-            assert reached and used()["used"] == max(stood, limit)
-        settled.set()
+        try:
+            for under_way, limit in ((1, 60), (61, 99), (100, 100)):
+                assert eventually(lambda climbed=under_way: used()["used"] >= climbed)
+                buy(plans[limit])
+                stood = used()["used"]
+                assert eventually(lambda limit=limit: used()["used"] >= limit)
+                time.sleep(0.1)
+                assert used()["used"] == max(stood, limit) <= 100
+                buy(plans[100])
+        finally:
+            settled.set()
 
     assert Counter(each.result() for each in told) == {"recorded": 100, "over_limit": 300}
     assert (used()["used"], used()["days"][0]["n"]) == (100, 100)
