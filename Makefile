@@ -5,13 +5,14 @@ UV := $(or $(shell command -v uv),.local/venv/uv/bin/uv)
 VENV := .venv/bin
 DEV := .venv/installed
 STACK := $(DEV) .local/venv/ministack/installed .local/venv/sam/installed
+DYNAMODB := .local/dynamodb/installed
 
 export UV_PYTHON_DOWNLOADS := never
 export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE # the SAM CLI starts in 1 s compiled, in 3 s not
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test test-slow serve logs token demo plans-diff plans-apply plans-move adopt redrive reconcile setup lock clean
+.PHONY: help check format test conformance test-slow serve logs token demo plans-diff plans-apply plans-move adopt redrive reconcile setup lock clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -26,10 +27,13 @@ format: $(DEV) ## write the code as `check` wants it
 	$(VENV)/ruff format
 	$(VENV)/ruff check --fix
 
-test: $(STACK) ## all tests but the slow ones; those of the local stack share one of it
+test: $(STACK) $(DYNAMODB) ## all tests but the slow ones; those of the local stack share one of it
 	$(VENV)/pytest --numprocesses 2 --dist loadgroup --ignore tests/slow $(ARGS)
 
-test-slow: $(STACK) ## histories in every order, deaths at every call, bursts: each takes a minute or more
+conformance: $(STACK) $(DYNAMODB) ## what we ask of the store holds of moto, MiniStack's DynamoDB and DynamoDB Local
+	$(VENV)/pytest --durations 5 tests/conformance tests/races/test_usage.py $(ARGS)
+
+test-slow: $(STACK) $(DYNAMODB) ## histories in every order, deaths at every call, bursts: each takes a minute or more
 	$(VENV)/pytest --numprocesses 2 --dist loadgroup --timeout 600 tests/slow $(ARGS)
 
 serve: $(STACK) ## the local stack, until Ctrl-C
@@ -62,13 +66,14 @@ redrive: $(DEV) ## failed webhook events are tried again: URL=... TOKEN=... [TYP
 reconcile: $(DEV) ## our records against Stripe's: URL=... TOKEN=... [APPLY=1] [RUN=...]
 	@$(REACHED) $(VENV)/python -m local.reconcile $(call flag,APPLY,--apply) $(call said,RUN,--run)
 
-setup: $(STACK) ## only what the others do first
+setup: $(STACK) $(DYNAMODB) ## only what the others do first
 
 lock: $(UV) ## pin and hash anew what pyproject.toml asks for; UPGRADE=1 for newer ones
 	$(call lock,layer,layers/vendor/requirements.txt)
 	$(call lock,dev,requirements-dev.txt)
 	$(call lock,ministack,local/requirements-ministack.txt)
 	$(call lock,sam,local/requirements-sam.txt)
+	$(call lock,dynamodb,local/requirements-dynamodb.txt)
 
 # What make's command line says, never what the environment happens to hold under such a name; after its option.
 said = $(if $(filter command,$(origin $(1))),$(2) $($(1)))
@@ -86,6 +91,14 @@ clean: ## remove all of it
 
 .local/venv/%/installed: local/requirements-%.txt | $(UV)
 	$(install)
+
+# DynamoDB Local comes in a package of npm's, which holds it against the hash that the registry tells: so we do, too.
+.local/dynamodb/installed: local/dynamodb.sha512 | .local/venv/dynamodb/installed
+	rm -rf $(@D) && mkdir -p $(@D)
+	.local/venv/dynamodb/bin/npm pack --silent --pack-destination $(@D) amplify-dynamodb-simulator@2.9.30 > /dev/null
+	cd $(@D) && sha512sum --check --quiet $(CURDIR)/$<
+	cd $(@D) && tar --extract --file *.tgz --strip-components 2 package/emulator && rm *.tgz
+	touch $@
 
 .local/venv/uv/bin/uv:
 	$(PYTHON) -m venv .local/venv/uv

@@ -48,7 +48,7 @@ def ministack() -> Iterator[MiniStack]:
         raise SystemExit("MiniStack is not installed: make setup")
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a Lambda unpacks its layers here, file by file
     with TemporaryDirectory(prefix="tollgate-", dir=memory, ignore_cleanup_errors=True) as home:
-        port = _free_port()
+        port = free_port()
         log = Path(home, "ministack.log")
         with log.open("w") as output:
             process = subprocess.Popen(
@@ -91,7 +91,7 @@ def _environment(home: str, port: int) -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

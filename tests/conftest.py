@@ -8,11 +8,12 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from datetime import timedelta
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlsplit
 
+import boto3
 import pytest
 import stripe as library
 import yaml
@@ -32,6 +33,8 @@ os.environ.update(CLOSE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:close_peri
 import billing.api
 from billing import dynamodb, gateway, plan_table, queue, scheduler, secrets, standing, webhook_table
 from billing.webhooks import envelope
+from local.dynamodb_local import dynamodb_local
+from local.ministack import ministack
 from local.stripe_simulator import Simulator, serve
 
 SECRET = {"api_key": "sk_test_x", "webhook_secrets": ["whsec_test_old", "whsec_test"]}
@@ -161,6 +164,39 @@ def furnish(template, moments, monkeypatch):
 def aws(furnish):
     with mock_aws(), furnish():
         yield
+
+
+ACCOUNTS = count(10**11)
+
+
+@pytest.fixture(scope="session")
+def ministack_server():
+    with ministack() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def dynamodb_local_endpoint():
+    with dynamodb_local() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def apart(request, ministack_server, furnish, monkeypatch):
+    """The same world in another process, for threads to share: its tables are MiniStack's or DynamoDB Local's."""
+
+    @contextmanager
+    def world(store):
+        for name, value in ministack_server.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(next(ACCOUNTS)))  # who is new has an AWS of their own, in both
+        if store == "dynamodb_local":
+            monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", request.getfixturevalue("dynamodb_local_endpoint"))
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers who it was
+        with furnish():
+            yield
+
+    return world
 
 
 @pytest.fixture

@@ -1,20 +1,15 @@
-"""Many callers at once, in threads of their own, against MiniStack's DynamoDB: moto is not made for threads."""
+"""Many callers at once, in threads of their own, against a DynamoDB of its own: moto is not made for threads."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
 
-from local.ministack import ministack
-
 
 @pytest.fixture
-def aws(furnish, monkeypatch):
-    with ministack() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        with furnish():
-            yield
+def aws(apart):
+    with apart("ministack"):
+        yield
 
 
 @pytest.fixture

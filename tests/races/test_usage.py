@@ -1,5 +1,6 @@
 import time
 from collections import Counter, UserDict
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Event as Signal
 from threading import Thread, local
@@ -8,8 +9,10 @@ import pytest
 
 from billing import standing
 from tests.functions import conftest as shared
+from tests.races.faults import hinder
 
 buy, sell, use, used = shared.buy, shared.sell, shared.use, shared.used
+pytestmark = pytest.mark.xdist_group("conformance")  # one DynamoDB Local is enough
 
 
 class Memories(UserDict):
@@ -21,6 +24,12 @@ class Memories(UserDict):
     @property
     def data(self):
         return self._own.__dict__
+
+
+@pytest.fixture(params=["ministack", "dynamodb_local"])
+def aws(apart, request):
+    with apart(request.param):
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +48,14 @@ def patient(use, *events):
     return answer
 
 
+def eventually(so, within=30):
+    """Whether that comes true in so many seconds."""
+    until = time.monotonic() + within
+    while not (true := so()) and time.monotonic() < until:
+        time.sleep(0.02)
+    return true
+
+
 def test_a_hundred_copies_of_one_event_at_once_count_once_and_are_told_the_same(use, used, sell, buy, at_once):
     buy(sell())
     answers = at_once(*[partial(patient, use, {"quantity": 4, "idempotency_key": "k"})] * 100)
@@ -49,12 +66,13 @@ def test_a_hundred_copies_of_one_event_at_once_count_once_and_are_told_the_same(
     assert (used()["used"], used()["days"][0]["n"]) == (4, 1)
 
 
-def test_a_hundred_callers_at_once_are_granted_a_hard_limit_to_the_unit(use, used, sell, buy, at_once):
-    buy(sell(limits={"max_api_calls": 40}))
-    answers = at_once(*(partial(patient, use, {"idempotency_key": str(n)}) for n in range(100)))
+def test_four_hundred_callers_at_once_are_granted_a_hard_limit_to_the_unit(use, used, sell, buy, at_once):
+    buy(sell(limits={"max_api_calls": 100}))
+    hinder(conflict=0.2, throttled=0.05)
+    answers = at_once(*(partial(patient, use, {"idempotency_key": str(n)}) for n in range(400)))
 
-    assert statuses(answers) == {"recorded": 40, "over_limit": 60}
-    assert (used()["used"], used()["remaining"]) == (40, 0)
+    assert statuses(answers) == {"recorded": 100, "over_limit": 300}
+    assert (used()["used"], used()["remaining"], used()["days"][0]["n"]) == (100, 0, 100)
 
 
 def test_batches_at_once_with_copies_of_each_other_end_at_the_clean_total(use, used, sell, buy, at_once):
@@ -101,6 +119,40 @@ def test_a_limit_that_is_lowered_and_raised_under_way_is_never_passed_while_it_s
 
     assert raised > lowered
     assert used()["used"] == sum(granted)
+
+
+def test_four_hundred_callers_never_pass_a_limit_that_moves_and_end_at_it_to_the_unit(use, used, sell, buy):
+    plans = {limit: sell(limits={"max_api_calls": limit}) for limit in (60, 99, 100)}
+    buy(plans[100])
+    hinder(conflict=0.1)
+    settled = Signal()
+
+    def call(n):
+        told = "over_limit"
+        while told == "over_limit":
+            last = settled.is_set()
+            (answer,) = patient(use, {"idempotency_key": str(n)}).json["events"]
+            told = answer["status"]
+            if last:
+                return told
+        return told
+
+    with ThreadPoolExecutor(40) as threads:
+        told = [threads.submit(call, n) for n in range(400)]
+        try:
+            for under_way, limit in ((1, 60), (61, 99), (100, 100)):
+                assert eventually(lambda climbed=under_way: used()["used"] >= climbed)
+                buy(plans[limit])
+                stood = used()["used"]
+                assert eventually(lambda limit=limit: used()["used"] >= limit)
+                time.sleep(0.1)
+                assert used()["used"] == max(stood, limit) <= 100
+                buy(plans[100])
+        finally:
+            settled.set()
+
+    assert Counter(each.result() for each in told) == {"recorded": 100, "over_limit": 300}
+    assert (used()["used"], used()["days"][0]["n"]) == (100, 100)
 
 
 def test_what_is_granted_at_once_over_all_time_is_the_limit_too(use, used, sell, at_once, monkeypatch):
