@@ -311,8 +311,9 @@ def ending(theirs: Theirs, unused: bool, usage: bool = True) -> Ending:
     """
     pending = _pending(theirs)
     counted = [item for item in pending if usage or not translation.usage(item.metadata)]
-    own = {item.id for item in counted if translation.of(item.parent) == theirs.id}
-    others = {item.id for item in pending} - own
+    falling = sorted(counted, key=lambda item: -item.amount)
+    own = [item.id for item in falling if translation.of(item.parent) == theirs.id]
+    others = {item.id for item in pending}.difference(own)
     if not own and not unused:
         return Ending()
     details = {"cancel_now": True, "proration_behavior": "always_invoice" if unused else "none"}
@@ -323,11 +324,11 @@ def ending(theirs: Theirs, unused: bool, usage: bool = True) -> Ending:
         return Ending()
     lines = ask(lambda: list(said.lines.auto_paging_iter()))
     waits = [line for line in lines if translation.invoice_item(line) in own]
-    rest = [line for line in lines if translation.invoice_item(line) not in own | others]
+    rest = [line for line in lines if translation.invoice_item(line) not in others.union(own)]
     credits = translation.credits([*rest, *waits])
     charged = _total(waits) + _total(rest) + credits.total()
     credits[None] -= min(credits[None], charged)  # what was not invoiced yet is charged and credited here
-    return Ending(max(0, -_total(rest)), _total(waits), sorted(own), +credits)
+    return Ending(max(0, -_total(rest)), _total(waits), own, +credits)
 
 
 def _total(lines: list[stripe.InvoiceLineItem]) -> int:

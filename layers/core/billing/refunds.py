@@ -14,7 +14,7 @@ class Ending:
 
     unused_cents: int = 0  # of the rest of the period, what would be credited
     waiting_cents: int = 0  # what earlier changes have left for the next invoice; negative: a credit
-    waiting: list[str] = field(default_factory=list)  # the invoice items that this is
+    waiting: list[str] = field(default_factory=list)  # the invoice items that this is, charges first
     credits: dict[str | None, int] = field(default_factory=dict)  # in both, by the invoice that is credited
 
     @property

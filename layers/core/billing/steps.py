@@ -267,7 +267,8 @@ def _credit_note(step: Step, options: dict) -> None:
 def _credit_waiting(step: Step, options: dict) -> None:
     """
     What waits to be credited goes to the customer's balance at once, and waits no longer: in this order, so that
-    whoever dies between has lost nothing, and the next finds it booked. What an invoice has taken it has credited.
+    whoever dies between has lost nothing, and the next finds it booked. What an invoice has taken it has credited. The
+    charges go first: Stripe collects what is left at the end of the period.
     """
     items = step.params["items"]
     if not gateway.booked(step.target, step.params["metadata"]["change_id"]):
