@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from billing import api as door
-from billing import errors, usage, webhook_table
+from billing import dynamodb, errors, statement_table, usage, webhook_table
 from billing.holds import nameable
+from billing.statements import Statement
 from billing.webhooks import WebhookEvent
 
 DOCUMENT = yaml.safe_load(Path("docs/openapi.yaml").read_text())
@@ -398,7 +399,8 @@ def test_a_customers_life_is_answered_as_it_is_told(told, stripe, clock):
     told("POST", "/subscription/resume")
 
     event = EVENT | {"timestamp": None, "metadata": {"a": "b"}}
-    others = [{"quantity": 2}, {"quantity": 101, "idempotency_key": "l"}, {"quantity": 0, "idempotency_key": "z"}, {"metric_id": "no"}]
+    others = [{"quantity": 2}, {"quantity": 101, "idempotency_key": "l"}, {"metric_id": "no"}]
+    others.append({"quantity": 0, "idempotency_key": "z"})
     told("POST", "/usage", {"events": [event]}, **service)
     answers = told("POST", "/usage", {"events": [event, *(event | other for other in others)]}, **service).json
     assert {each["status"] for each in answers["events"]} == {"recorded", "conflict", "over_limit", "rejected"}
@@ -406,6 +408,20 @@ def test_a_customers_life_is_answered_as_it_is_told(told, stripe, clock):
         told("GET", asked)
     for asked in ("/entitlements", "/entitlements/reports", "/entitlements/max_seats", "/entitlements/none"):
         told("GET", asked)
+
+    for asked in ("2026-11-23T00:00:00Z", "x"):
+        told("GET", f"/usage?metric=calls&start={asked}&end=2026-11-24T00:00:00Z")
+    for metric in ("calls", "none"):
+        told("POST", "/usage/check", {"customer_id": "ada", "metric_id": metric, "quantity": 1}, **service)
+    admin = {"claims": {"scope": "billing/admin"}}
+    fix = {"customer_id": "ada", "idempotency_key": "f", "corrects": "k", "reason": "wrong unit"}
+    for other in ({}, {"quantity": 3}, {"corrects": "none", "idempotency_key": "g"}, {"idempotency_key": "g"}):
+        told("POST", "/usage/corrections", fix | other, **admin)
+    stated = Statement("ada", "calls", "sub_1", 0, 9, 0, "team", 1, "sum", 0, 0, 0, "usd", 0, 0, False, 9, "nothing")
+    dynamodb.transact([statement_table.put(stated)])
+    for instant in ("1970-01-01T00:00:05Z", "1970-01-01T00:00:09Z"):
+        told("POST", "/usage/explain", {"customer_id": "ada", "metric_id": "calls", "at": instant}, **admin)
+    told("PUT", "/customers/ada/limits", {"limits": {"max_calls": 7}}, **admin)
 
     back = "https://app.example.com/back"
     told("POST", "/checkout", {"plan_slug": "team", "success_url": back, "cancel_url": back}, customer="kim")
@@ -428,7 +444,6 @@ def test_a_customers_life_is_answered_as_it_is_told(told, stripe, clock):
     told("GET", f"/stripe-prices/{price}/plan")
     told("PUT", "/plans/other", team | {"stripe_price": price})
     told("PUT", "/plans/other", team | {"stripe_price": "price_none", "on_sale": False})
-    admin = {"claims": {"scope": "billing/admin"}}
     told("GET", "/customers/ada/stripe-customer", **admin)
     told("GET", "/customers/max/stripe-customer", **admin)
     _, old = stripe.handle("POST", "/v1/customers", {"name": "Max"})
