@@ -167,9 +167,7 @@ def test_a_plan_that_begins_with_a_period_has_no_part_in_the_one_before(life):
 
 def test_a_period_in_which_any_plan_had_a_price_for_usage_is_closed(life):
     plain = replace(NEW, price="price_plain")
-    *_, (closing,), later = life(
-        (plain, START + DAY), (renewed(plain, SECOND), SECOND), (renewed(plain, THIRD), THIRD)
-    )
+    *_, (closing,), later = life((plain, START + DAY), (renewed(plain, SECOND), SECOND), (renewed(plain, THIRD), THIRD))
     assert (closing.plan, closing.had, later) == ("plain", [["pro", 1]], [])
 
 
