@@ -12,6 +12,7 @@ from billing.errors import Stale, Unavailable
 # Seconds in which work is begun. One call more, at Stripe's slowest, takes 17 s, and the worker is killed: what is on
 # record after each page stands, and the next sweep goes on from there.
 SLICE = 12
+SPARE = 3  # for periods that nobody has closed, whatever else there was to do
 OLD = 3600  # seconds: a hold of which nothing has come gives way after half of that
 LATE = 180  # seconds after its time that a period is closed by its schedule
 STALLED = 600  # seconds: a reconciliation is carried on every minute
@@ -51,11 +52,17 @@ def handler(event: dict, context) -> None:
 
 
 def _close_late(at: int) -> None:
-    """Periods whose schedules have not come, or have come to nothing."""
+    """Periods whose schedules have not come, or have come to nothing. What cannot be arranged now is the next one's."""
     late, _ = customer_table.closing(at - LATE, None, MOST)
-    for customer, subscription, start in late:
-        about = {"customer": customer, "subscription": subscription, "start": start}
-        scheduler.carry_on(f"close-{subscription}-{start}-{at}", os.environ["CLOSE_FUNCTION"], about, at)
+    until = time.monotonic() + SPARE
+    try:
+        for customer, subscription, start in late:
+            if time.monotonic() >= until:
+                break
+            about = {"customer": customer, "subscription": subscription, "start": start}
+            scheduler.carry_on(f"close-{subscription}-{start}-{at}", os.environ["CLOSE_FUNCTION"], about, at)
+    except Unavailable as failure:
+        logger.error("not_scheduled", code=failure.code)
     counted("OldClosings", len(customer_table.closing(at - OLD, None, MOST)[0]))
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from billing import customer_table, dynamodb, gateway, overage, plan_table, scheduler, statement_table, usage_table
 from billing.api import counted, logger
 from billing.closings import Closing
+from billing.customer_table import Asked
 from billing.errors import Contended, InvoiceClosed, Unavailable
 from billing.overage import Item
 from billing.periods import Period, rfc3339
@@ -22,7 +23,7 @@ from billing.statements import NOTHING, Statement
 from billing.theirs import Theirs
 
 TRIES = 10  # while events of the past keep coming
-GOING_ON = {"active", "trialing", "past_due"}  # of a status: a next invoice is to come
+COLLECTING = {"active", "trialing", "past_due"}  # of a status: its invoices are finalized, and collected
 
 
 def schedule(customer: str, closings: Sequence[Closing], at: int) -> None:
@@ -42,13 +43,12 @@ def close(customer: str, subscription: str, start: int, at: int) -> None:
     asked = customer_table.closed(customer, subscription, start)
     if not asked or at < asked.closing.due:
         return
-    closing = asked.closing
     stated = [
         statement
-        for metric, (plan, counted_by) in _priced(closing).items()
-        for statement in _state(customer, closing, metric, plan, counted_by, at)
+        for metric, (plan, counted_by) in _priced(asked.closing).items()
+        for statement in _state(customer, asked.closing, metric, plan, counted_by, at)
     ]
-    _bill([statement for statement in stated if statement.billed is None], closing)
+    _bill([statement for statement in stated if statement.billed is None], asked)
     customer_table.is_closed(customer, asked)
     counted("PeriodsClosed", subscription=subscription, statements=len(stated))
 
@@ -56,12 +56,14 @@ def close(customer: str, subscription: str, start: int, at: int) -> None:
 def _priced(closing: Closing) -> dict[str, tuple[Plan, Metric]]:
     """
     By the plan that was in force at the close; what that does not have, and one before it in the period had, by the
-    last of those.
+    last of those. A total has the shards of whichever plan splits it most.
     """
     found: dict[str, tuple[Plan, Metric]] = {}
     for slug, version in [*closing.had, [closing.plan, closing.version]]:
         plan = plan_table.version(slug, version)
-        found |= {id: (plan, metric) for id, metric in plan.metrics.items()}
+        for id, metric in plan.metrics.items():
+            shards = max(metric.shards, found[id][1].shards if id in found else 1)
+            found[id] = plan, replace(metric, shards=shards)
     return {id: (plan, metric) for id, (plan, metric) in found.items() if metric.price}
 
 
@@ -107,66 +109,62 @@ def _rated(statement: Statement, metric: Metric) -> Statement:
     return rated if rated.due_cents else replace(rated, billed=NOTHING)
 
 
-def _bill(statements: list[Statement], closing: Closing) -> None:
+def _bill(statements: list[Statement], asked: Asked) -> None:
+    """Whoever died after an invoice of its own was made for them, and before it was finalized, has left that to do."""
     if not statements:
         return
-    theirs = gateway.subscription(closing.subscription)
-    known = overage.billed(theirs.customer, closing.start)
-    left = []
+    theirs = gateway.subscription(asked.closing.subscription)
+    known = overage.billed(theirs.customer, asked.closing.start)
+    _charge([each for each in statements if each.mark not in known], theirs, asked)
     for statement in statements:
         if found := known.get(statement.mark):
-            where = "balance" if found.kind == "balance" else found.invoice or "next"
-            statement_table.bill(statement, where)
-        else:
-            left.append(statement)
-    if left:
-        _charge(left, theirs, closing)
+            if found.invoice:
+                overage.finish(found.invoice)
+            statement_table.bill(statement, "balance" if found.kind == "balance" else found.invoice or "next")
 
 
-def _charge(statements: list[Statement], theirs: Theirs, closing: Closing) -> None:
+def _charge(statements: list[Statement], theirs: Theirs, asked: Asked) -> None:
     """
     On the renewal while it is a draft; if that is missed, on the next invoice. Where there is none to come, or only
     that of another interval, on one of its own; what is too much then goes onto the customer's balance.
     """
-    goes_on = theirs.status in GOING_ON and not theirs.cancelling and not theirs.collection_paused
-    draft = overage.renewal_draft(theirs.id) if goes_on else None
-    at_once = not goes_on or (closing.end == theirs.anchor and not draft)
-    alone = []
+    collects = theirs.status in COLLECTING and not theirs.collection_paused
+    draft = overage.renewal_draft(theirs.id) if collects and statements else None
+    left = [each for each in statements if not (draft and _charge_on(draft.id, each, theirs))]
+    if collects and not theirs.cancelling and asked.closing.end != theirs.anchor:
+        for statement in left:
+            overage.charge_on(None, theirs, *_item(statement))
+            statement_table.bill(statement, "next")
+    else:
+        _charge_alone(left, theirs, asked)
+
+
+def _charge_on(draft: str, statement: Statement, theirs: Theirs) -> bool:
+    """Whether it still was a draft."""
+    try:
+        overage.charge_on(draft, theirs, *_item(statement))
+    except InvoiceClosed:
+        logger.warning("draft_missed", invoice=draft, mark=statement.mark)
+        return False
+    statement_table.bill(statement, draft)
+    return True
+
+
+def _charge_alone(statements: list[Statement], theirs: Theirs, asked: Asked) -> None:
+    """What is given back comes first: the invoice is less by it."""
     for statement in statements:
-        if (at_once and not statement.number) or not goes_on:
-            alone.append(statement)
-            continue
-        where = _place(statement, draft.id if draft else None, theirs)
-        statement_table.bill(statement, where)
-    _charge_alone([each for each in alone if each.due_cents > 0], theirs)
-    for statement in alone:
         if statement.due_cents < 0:
             item = _item(statement)
             overage.credit(theirs.customer, -item.amount_cents, item.currency, item.description, item.mark)
             statement_table.bill(statement, "balance")
-
-
-def _place(statement: Statement, draft: str | None, theirs: Theirs) -> str:
-    item = _item(statement)
-    said = theirs, item.amount_cents, item.currency, item.description, item.period, item.mark
-    if draft:
-        try:
-            overage.charge_on(draft, *said)
-            return draft
-        except InvoiceClosed:
-            logger.warning("draft_missed", invoice=draft, mark=item.mark)
-    overage.charge_on(None, *said)
-    return "next"
-
-
-def _charge_alone(statements: list[Statement], theirs: Theirs) -> None:
-    if not statements:
-        return
-    first = statements[0]
-    mark = f"final:{first.subscription}:{first.start}:{max(each.number for each in statements)}"
-    invoice = overage.charge_alone(theirs, [_item(each) for each in statements], mark, gateway.taxed(), first.start)
-    for statement in statements:
-        statement_table.bill(statement, invoice.id)
+    owed = [each for each in statements if each.due_cents > 0]
+    if owed:
+        closing = asked.closing
+        mark = f"final:{closing.subscription}:{closing.start}:{asked.times}"
+        items = [_item(each) for each in owed]
+        invoice = overage.charge_alone(theirs, items, mark, gateway.taxed(), closing.start)
+        for statement in owed:
+            statement_table.bill(statement, invoice.id)
 
 
 def _item(statement: Statement) -> Item:

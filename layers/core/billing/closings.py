@@ -33,17 +33,18 @@ def boundary(theirs: Theirs, at: int) -> int:
 
 
 def closings(
-    before: Theirs, plan: tuple[str, int], had: Sequence[list], since: int, until: int, status: str | None, at: int
+    before: Theirs, plan: tuple[str, int], had: Sequence[list], since: int, until: int, unpaid: bool, at: int
 ) -> list[Closing]:
     """
     Of the periods between two boundaries, by the anchor and the interval there was before the second: the oldest
-    first. What ends while it is seen is due half an hour after its end; on a test clock, after it was seen.
+    first. `unpaid`: it has ended without ever having been paid. What ends while it is seen is due half an hour after
+    its end; on a test clock, after it was seen.
     """
     found, start = [], since
     while start < until:
         period = period_of(start, before.anchor, before.interval or _interval(before))
         end = min(period.end, until)
-        free = status in (None, "incomplete") or (before.trial_ends_at is not None and end <= before.trial_ends_at)
+        free = unpaid or (before.trial_ends_at is not None and end <= before.trial_ends_at)
         due = min(end, at) + WATERMARK
         found.append(
             Closing(before.id, *plan, period.start, end, due, free, [list(each) for each in had], before.currency)

@@ -1,10 +1,10 @@
 """A charge for usage taken apart: down to its events, and worked out again from them."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from billing import plan_table, statement_table, usage_table
 from billing.errors import NotFound, RangeTooLarge
-from billing.periods import DAY, day_of, rfc3339, start_of
+from billing.periods import Period, rfc3339
 from billing.statements import Statement
 from billing.tallies import tally
 from billing.usage import Recorded
@@ -34,23 +34,24 @@ def explain(customer: str, metric: str, at: int) -> dict:
 
 
 def _events(customer: str, metric: str, statement: Statement) -> list[Recorded]:
-    key = f"{metric}#{statement.start:012}"
-    days = range(start_of(day_of(statement.start)), statement.end, DAY)
-    found = (each for day in days for each in usage_table.of_day(customer, metric, day_of(day)))
-    return [each for each in found if each.total == key or each.total.startswith(f"{key}#s")]
+    """Those of its total, of the days that this has."""
+    total = usage_table.with_days(customer, metric, Period(statement.start, statement.end))
+    found = (each for day in total.days for each in usage_table.of_day(customer, metric, day))
+    return [each for each in found if each.total.startswith(f"{metric}#{statement.start:012}")]
 
 
 def _explained(statement: Statement, events: list[Recorded]) -> dict:
     lived = [each for each in events if each.lived(statement.number)]
     rate = plan_table.version(statement.plan, statement.version).metrics[statement.metric].price
-    amount, lines = statement.charge(rate)
     worked_out = tally(statement.aggregation, [each.event.use for each in lived])
+    again = replace(statement, quantity=max(0, worked_out.used), n=worked_out.n, digest=worked_out.digest)
+    amount, lines = again.charge(rate)
     return statement.public() | {
         "rate": rate and asdict(rate),
         "lines": lines,
         "days": [{"date": day, "n": each.n, "used": each.value} for day, each in worked_out.days.items()],
         "recomputed": {"quantity": worked_out.used, "events": worked_out.n, "amount_cents": amount},
-        "proven": statement.proven(lived) and amount == statement.amount_cents,
+        "proven": replace(again, amount_cents=amount) == statement,
     }
 
 

@@ -119,12 +119,23 @@ def charge_alone(theirs: Theirs, items: list[Item], mark: str, taxed: bool, sinc
         if item.mark not in known:
             _put(customer, item, {"invoice": found}, found)
     if invoice(found).status == "draft":
-        try:
-            ask(client().v1.invoices.finalize_invoice, found, {"auto_advance": True}, key(f"usage:{mark}:finalize"))
-        except (errors.StripeRefused, errors.PaymentDeclined):
-            if invoice(found).status == "draft":
-                raise
+        _finalize(found, mark)
     return invoice(found)
+
+
+def finish(id: str) -> None:
+    """An invoice of usage alone, whose maker died when all was on it; any other is left as it is."""
+    said = ask(client().v1.invoices.retrieve, id)
+    if said.status == "draft" and (mark := translation.usage(said.metadata)):
+        _finalize(id, mark)
+
+
+def _finalize(id: str, mark: str) -> None:
+    try:
+        ask(client().v1.invoices.finalize_invoice, id, {"auto_advance": True}, key(f"usage:{mark}:finalize"))
+    except (errors.StripeRefused, errors.PaymentDeclined):
+        if invoice(id).status == "draft":
+            raise
 
 
 def _marked(customer: str, mark: str, since: int) -> str | None:

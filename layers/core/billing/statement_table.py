@@ -15,9 +15,14 @@ def of(customer: str, metric: str, start: int) -> list[Statement]:
 
 
 def around(customer: str, metric: str, at: int) -> list[Statement]:
-    """Of the period that an instant is of."""
+    """
+    Of the period that an instant is of. That of a trial is counted back from its end, so it may begin before one of
+    another subscription has ended.
+    """
     stated = [_statement(item) for item in dynamodb.query(TABLE, f"S#{customer}", f"{metric}#")]
-    return [each for each in stated if each.start <= at < each.end]
+    found = [each for each in stated if each.start <= at < each.end]
+    first = min(found, key=lambda each: each.end, default=None)
+    return [each for each in found if first and each.start == first.start]
 
 
 def put(statement: Statement) -> dict:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from billing.periods import rfc3339
 from billing.rating import Rate
-from billing.tallies import tally
-from billing.usage import Recorded
 
 NOTHING = "nothing"  # where a statement is billed that there is nothing to be billed for
 
@@ -49,11 +46,6 @@ class Statement:
             return 0, []
         charge = rate.charge(self.quantity, self.currency)
         return charge.amount_cents, [asdict(line) for line in charge.lines]
-
-    def proven(self, events: Iterable[Recorded]) -> bool:
-        """Whether just these events lead to it."""
-        found = tally(self.aggregation, [each.event.use for each in events])
-        return (found.used, found.n, found.digest) == (self.quantity, self.n, self.digest)
 
     def public(self) -> dict:
         return {

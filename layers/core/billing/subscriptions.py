@@ -315,11 +315,13 @@ class Subscription:
 
     def closed(self, after: Subscription, at: int) -> list[Closing]:
         """The periods that have ended between this and what it has become, if something is to be billed for them."""
-        if not self.usage_priced or self.plan is None or self.plan_version is None:
+        plans = [*self.had, [self.plan, self.plan_version]] if self.plan else self.had
+        if not self.usage_priced or not plans:
             return []
         begun = self.metered_from or self.theirs.current_period_start
-        plan = self.plan, self.plan_version
-        return closings(self.theirs, plan, self.had, begun, after.metered_from or begun, self.known_status, at)
+        *had, (slug, version) = plans
+        unpaid = self.known_status in (None, "incomplete") and after.theirs.ended
+        return closings(self.theirs, (slug, version), had, begun, after.metered_from or begun, unpaid, at)
 
     def public(self, plan: Plan | None, at: int) -> dict:
         """What its owner may see; times in RFC 3339, UTC."""
@@ -392,5 +394,6 @@ class Subscription:
 def taken_up(theirs: Theirs, plan: Plan | None, at: int, coming: Plan | None = None) -> Subscription:
     """A subscription met for the first time: made by a change of ours, in checkout, or in Stripe's dashboard."""
     granted = theirs.trial_ends_at if theirs.trial else None
-    new = Subscription(theirs, None, None, created_at=at, updated_at=at, trial_until=granted)
+    began = theirs.current_period_start
+    new = Subscription(theirs, None, None, created_at=at, updated_at=at, trial_until=granted, anchored_at=began)
     return new.follow(theirs, plan, at, coming)
