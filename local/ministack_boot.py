@@ -3,6 +3,7 @@ even SIGKILL, ends the pipe, and with it MiniStack, its Lambda workers (its proc
 
 # pyright: reportMissingImports=false
 
+import decimal
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 from ministack.app import main
 from ministack.core import iam_actions, lambda_runtime
@@ -64,6 +66,11 @@ def schedules_have_a_group() -> None:
     iam_actions.extract_resource_arn = with_group
 
 
+def numbers_have_38_digits() -> None:
+    """As DynamoDB's have. Python's have 28 unless told: MiniStack would round a sum to them, and tell 3.1E+28."""
+    decimal.DefaultContext.prec = decimal.getcontext().prec = 38
+
+
 class Stream:
     """
     What AWS does with a batch of a table's stream that fails, whole or from one record on: what stands before that is
@@ -73,7 +80,7 @@ class Stream:
     the one thread that the queues wait for, too.
     """
 
-    streams: dict[str, "Stream"] = {}
+    streams: ClassVar[dict[str, "Stream"]] = {}
 
     def __init__(self) -> None:
         self.attempts, self.most, self.later = 0, None, 0.0
@@ -185,6 +192,7 @@ os.environ.pop("LOG_LEVEL", None)  # MiniStack has read it; Powertools would tak
 threading.Thread(target=end_with_starter, daemon=True).start()
 parameters_reach_sam()
 schedules_have_a_group()
+numbers_have_38_digits()
 lambda_svc._poll_dynamodb_streams = Stream.poll
 lambda_runtime.zipfile = SimpleNamespace(**vars(zipfile) | {"ZipFile": SharedLayer})
 lambda_runtime._PYTHON_WORKER_SCRIPT = LOGGING + lambda_runtime._PYTHON_WORKER_SCRIPT

@@ -87,6 +87,19 @@ def test_what_a_function_logs_is_kept_as_json_with_its_extras(aws, made):
     ]
 
 
+def test_numbers_are_added_with_all_their_digits(aws):
+    tables = aws.client("dynamodb")
+    keys = {"KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}], "BillingMode": "PAY_PER_REQUEST"}
+    keys |= {"AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}]}
+    tables.create_table(TableName="numbers", **keys)
+    most = 10**38 - 2
+    for number in (most, 1):
+        change = {"UpdateExpression": "ADD h :h", "ExpressionAttributeValues": {":h": {"N": str(number)}}}
+        update = {"Update": {"TableName": "numbers", "Key": {"pk": {"S": "sum"}}} | change}
+        tables.transact_write_items(TransactItems=[update])
+    assert tables.get_item(TableName="numbers", Key={"pk": {"S": "sum"}})["Item"]["h"] == {"N": str(most + 1)}
+
+
 @pytest.fixture
 def logged(aws):
     """What a function has logged under a message, so far."""
