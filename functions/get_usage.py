@@ -1,17 +1,20 @@
 """GET /usage?metric=: what has been used in the current period, or from `start` to `end`, day by day."""
 
-from billing import history, standing, usage, usage_table
+from billing import alert_table, history, standing, usage, usage_table
 from billing.api import Request, endpoint
 from billing.entitlements import Measure
 from billing.errors import Malformed, NotFound
-from billing.periods import Period
+from billing.periods import Period, rfc3339
 from billing.tallies import Tally
 from billing.usage import Unfit
 
 
 @endpoint()
 def handler(request: Request) -> dict:
-    """The current period is one read; other spans are exact too, whatever part of a day they begin and end with."""
+    """
+    The current period is one read, and one more of its alerts if there is a limit; other spans are exact too, whatever
+    part of a day they begin and end with.
+    """
     if unknown := request.query.keys() - {"metric", "start", "end"}:
         raise Malformed.of([(min(unknown), "no such parameter")])
     if not request.query.get("metric"):
@@ -33,7 +36,13 @@ def handler(request: Request) -> dict:
         "limit": measure.limit,
         "remaining": usage.remaining(measure.limit, total.used),
         "enforcement": metric.enforcement,
+        "alerts": _alerts(request.customer, measure, period),
     }
+
+
+def _alerts(customer: str, measure: Measure, period: Period) -> list[dict]:
+    told = alert_table.of_period(customer, measure.id, period.start) if measure.limit else []
+    return [{"percent": percent, "crossed_at": rfc3339(at)} for percent, at in told]
 
 
 def _span(query: dict) -> Period | None:

@@ -3,6 +3,7 @@ even SIGKILL, ends the pipe, and with it MiniStack, its Lambda workers (its proc
 
 # pyright: reportMissingImports=false
 
+import decimal
 import hashlib
 import json
 import os
@@ -10,12 +11,15 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 from ministack.app import main
 from ministack.core import iam_actions, lambda_runtime
+from ministack.services import dynamodb, lambda_svc
 from ministack.services.cloudformation import changesets
 
 
@@ -62,6 +66,90 @@ def schedules_have_a_group() -> None:
     iam_actions.extract_resource_arn = with_group
 
 
+def numbers_have_38_digits() -> None:
+    """As DynamoDB's have. Python's have 28 unless told: MiniStack would round a sum to them, and tell 3.1E+28."""
+    decimal.DefaultContext.prec = decimal.getcontext().prec = 38
+
+
+class Stream:
+    """
+    What AWS does with a batch of a table's stream that fails, whole or from one record on: what stands before that is
+    done; the rest comes again in halves, each as often as is said, and then goes to the queue of failures.
+
+    MiniStack takes records that were answered as failures for done, and a batch that died comes for ever; all of it on
+    the one thread that the queues wait for, too.
+    """
+
+    streams: ClassVar[dict[str, "Stream"]] = {}
+
+    def __init__(self) -> None:
+        self.attempts, self.most, self.later = 0, None, 0.0
+
+    @classmethod
+    def poll(cls) -> bool:
+        """In place of MiniStack's own; answers whether there was anything."""
+        busy = False
+        for account, region, source in lambda_svc._iter_all_esms():
+            scope = lambda_svc._request_account_id, lambda_svc._request_region
+            tokens = scope[0].set(account), scope[1].set(region)
+            try:
+                if source.get("Enabled", True) and ":dynamodb:" in source["EventSourceArn"]:
+                    busy = cls.streams.setdefault(source["UUID"], cls()).take(source) or busy
+            finally:
+                for variable, token in zip(scope, tokens, strict=True):
+                    variable.reset(token)
+        return busy
+
+    def take(self, source: dict) -> bool:
+        mapping, positions = source["UUID"], lambda_svc._dynamodb_stream_positions
+        _, table, *_ = source["EventSourceArn"].split("/")
+        function, _ = lambda_svc._get_func_record_for_qualifier(source["FunctionName"], source.get("Qualifier"))
+        if not function or lambda_svc._esm_inflight.get(mapping) or time.monotonic() < self.later:
+            return False
+        if (dynamodb._tables.get(table) or {}).get("LatestStreamArn") != source["EventSourceArn"]:
+            return False
+        begins = dynamodb.stream_start_position(table)
+        position = max(positions.get(mapping, begins), begins)
+        batch = dynamodb.stream_records_since(table, position, self.most or source.get("BatchSize", 100))
+        if batch:
+            lambda_svc._dispatch_esm_batch(mapping, self.hand, source, function, batch, position)
+        return bool(batch)
+
+    def hand(self, source: dict, function: dict, batch: list, position: int) -> None:
+        wanted = lambda_svc._apply_filter_criteria(batch, source)
+        result = lambda_svc._execute_function(function, {"Records": wanted}) if wanted else {}
+        failed = self.first_failure(source, result, batch)
+        positions, mapping = lambda_svc._dynamodb_stream_positions, source["UUID"]
+        positions[mapping] = position + failed
+        rest = batch[failed:]
+        if failed:
+            self.attempts, self.most = 0, None
+        if not rest:
+            return
+        if source.get("BisectBatchOnFunctionError") and len(rest) > 1:
+            self.most = (len(rest) + 1) // 2
+        else:
+            self.most, self.attempts = len(rest), self.attempts + 1
+        if 0 <= int(source.get("MaximumRetryAttempts", -1)) < self.attempts:
+            arn = source["EventSourceArn"]
+            lambda_svc._send_ddb_stream_failure_record(source, function, rest, arn, result, "RetryAttemptsExhausted")
+            positions[mapping] = position + len(batch)
+            self.attempts, self.most = 0, None
+        self.later = time.monotonic() + min(0.05 * 2**self.attempts, 2) if self.attempts else 0.0
+
+    def first_failure(self, source: dict, result: dict, batch: list) -> int:
+        """Its place; behind the last, if there is none."""
+        if result.get("error"):
+            return 0
+        answer = result.get("body")
+        said = json.loads(answer) if isinstance(answer, str | bytes) and answer else answer
+        if "ReportBatchItemFailures" not in source.get("FunctionResponseTypes", []) or not isinstance(said, dict):
+            return len(batch)
+        failures = {each["itemIdentifier"] for each in said.get("batchItemFailures", [])}
+        places = [place for place, each in enumerate(batch) if each["dynamodb"]["SequenceNumber"] in failures]
+        return min(places, default=0 if failures else len(batch))
+
+
 class SharedLayer(zipfile.ZipFile):
     """AWS mounts a layer, read-only and already unpacked. MiniStack unpacks it for every worker that starts, and each
     compiles the same modules again: more than half of a cold start. So all workers get a link to the same copy."""
@@ -104,6 +192,8 @@ os.environ.pop("LOG_LEVEL", None)  # MiniStack has read it; Powertools would tak
 threading.Thread(target=end_with_starter, daemon=True).start()
 parameters_reach_sam()
 schedules_have_a_group()
+numbers_have_38_digits()
+lambda_svc._poll_dynamodb_streams = Stream.poll
 lambda_runtime.zipfile = SimpleNamespace(**vars(zipfile) | {"ZipFile": SharedLayer})
 lambda_runtime._PYTHON_WORKER_SCRIPT = LOGGING + lambda_runtime._PYTHON_WORKER_SCRIPT
 main()

@@ -31,7 +31,7 @@ os.environ.update(RECONCILE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:reconc
 os.environ.update(CLOSE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:close_period")
 
 import billing.api
-from billing import dynamodb, gateway, plan_table, queue, scheduler, secrets, standing, webhook_table
+from billing import alerting, dynamodb, gateway, plan_table, queue, scheduler, secrets, standing, webhook_table
 from billing.webhooks import envelope
 from local.dynamodb_local import dynamodb_local
 from local.ministack import ministack
@@ -122,6 +122,7 @@ def forget():
         memory.cache_clear()
     secrets._stripe = None
     standing._known.clear()
+    alerting._told.clear()
     plan_table.forget()
 
 

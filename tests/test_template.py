@@ -52,6 +52,7 @@ MAY = {
     "get_usage": METERED | {"Usage": {GET, QUERY}} | EVENTS,
     "get_entitlements": METERED | {"Usage": {GET, QUERY}},
     "check_entitlement": METERED | {"Usage": {GET, QUERY}},
+    "watch_usage": METERED | {"Usage": {QUERY, PUT}},
     "list_webhook_events": {"WebhookEvents/index/by_outcome": {QUERY}},
     "replay_webhook": {"WebhookEvents": {GET, UPDATE}, "Webhooks": {"sqs:SendMessage"}},
     "start_reconciliation": CHANGE | COMPARE | CARRY_ON,
@@ -133,6 +134,24 @@ def test_the_queue_is_fifo_and_gives_a_batch_its_time(template):
     assert queue["FifoQueue"] and dead["FifoQueue"] and queue["RedrivePolicy"]["maxReceiveCount"] == 100
     assert queue["VisibilityTimeout"] >= 6 * template["Globals"]["Function"]["Timeout"]
     assert (queue["DeduplicationScope"], queue["FifoThroughputLimit"]) == ("messageGroup", "perMessageGroupId")
+
+
+def test_the_stream_brings_totals_alone_and_never_stands_still(template, functions):
+    assert template["Resources"]["Usage"]["Properties"]["StreamSpecification"] == {
+        "StreamViewType": "NEW_AND_OLD_IMAGES"
+    }
+    (source,) = functions["WatchUsage"]["Events"].values()
+    said = source["Properties"]
+    (only,) = said["FilterCriteria"]["Filters"]
+    assert (source["Type"], said["Stream"], said["StartingPosition"]) == (
+        "DynamoDB",
+        {"GetAtt": "Usage.StreamArn"},
+        "TRIM_HORIZON",
+    )
+    assert json.loads(only["Pattern"]) == {"dynamodb": {"Keys": {"pk": {"S": [{"prefix": "T#"}]}}}}
+    assert said["FunctionResponseTypes"] == ["ReportBatchItemFailures"] and said["BisectBatchOnFunctionError"]
+    assert 0 < said["MaximumRetryAttempts"] <= 20
+    assert said["DestinationConfig"] == {"OnFailure": {"Type": "SQS", "Destination": {"GetAtt": "DeadAlerts.Arn"}}}
 
 
 def test_no_table_can_be_lost_by_accident(template):

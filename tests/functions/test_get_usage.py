@@ -21,10 +21,12 @@ def test_what_has_been_used_is_told_day_by_day(api, use, pro):
     start, end = told.json.pop("period_start"), told.json.pop("period_end")
     assert told.json == {
         "metric": "api_calls",
+        "aggregation": "sum",
         "used": 7,
         "limit": 10,
         "remaining": 3,
         "enforcement": "hard",
+        "alerts": [],
         "days": [{"date": today, "n": 2, "sum": 7}],
     }
     assert start < today < end and start.endswith("Z")
@@ -36,7 +38,8 @@ def test_nothing_used_is_zero_and_writes_nothing(api, pro, moments):
     told = api("GET", "/usage?metric=exports").json
 
     assert (told["used"], told["remaining"], told["days"]) == (0, 5, [])
-    assert {moment for moment in heard if moment.startswith("before")} == {"before GetItem"}
+    reads = [moment for moment in heard if moment.startswith("before")]
+    assert reads == [*["before GetItem"] * 3, "before Query"]  # the customer, its plan, the total; its alerts
 
 
 def test_a_backend_reads_it_for_any_customer_and_a_customer_only_its_own(api, use, pro):

@@ -27,6 +27,18 @@ def handler(event, context):
     logging.getLogger().info("changed", extra={"seats": 7, "customer": "ada"})
 """
 
+TASTE = """
+import logging
+def handler(event, context):
+    records = [record["dynamodb"] for record in event["Records"]]
+    names = [record["Keys"]["pk"]["S"] for record in records]
+    logging.getLogger().info("tasted", extra={"names": names})
+    if "death" in names:
+        raise RuntimeError
+    bad = [record["SequenceNumber"] for record, name in zip(records, names) if name == "poison"]
+    return {"batchItemFailures": [{"itemIdentifier": number} for number in bad]}
+"""
+
 
 @pytest.fixture(scope="module")
 def aws():
@@ -73,6 +85,75 @@ def test_what_a_function_logs_is_kept_as_json_with_its_extras(aws, made):
     assert [json.loads(line) for line in lines] == [
         {"level": "INFO", "message": "changed", "logger": "root", "seats": 7, "customer": "ada"}
     ]
+
+
+def test_numbers_are_added_with_all_their_digits(aws):
+    tables = aws.client("dynamodb")
+    keys = {"KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}], "BillingMode": "PAY_PER_REQUEST"}
+    keys |= {"AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}]}
+    tables.create_table(TableName="numbers", **keys)
+    most = 10**38 - 2
+    for number in (most, 1):
+        change = {"UpdateExpression": "ADD h :h", "ExpressionAttributeValues": {":h": {"N": str(number)}}}
+        update = {"Update": {"TableName": "numbers", "Key": {"pk": {"S": "sum"}}} | change}
+        tables.transact_write_items(TransactItems=[update])
+    assert tables.get_item(TableName="numbers", Key={"pk": {"S": "sum"}})["Item"]["h"] == {"N": str(most + 1)}
+
+
+@pytest.fixture
+def logged(aws):
+    """What a function has logged under a message, so far."""
+    logs = aws.client("logs")
+
+    def read(function: str, message: str) -> list[dict]:
+        events = logs.filter_log_events(logGroupName=f"/aws/lambda/{function}")["events"]
+        lines = [json.loads(event["message"]) for event in events if event["message"].startswith("{")]
+        return [line for line in lines if line["message"] == message]
+
+    return read
+
+
+@pytest.mark.parametrize("bad", ["poison", "death"])
+def test_what_fails_in_a_stream_is_tried_as_often_as_is_said_and_holds_nothing_up(aws, made, logged, bad):
+    tables, queues, functions = aws.client("dynamodb"), aws.client("sqs"), aws.client("lambda")
+    keys = {"KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}], "BillingMode": "PAY_PER_REQUEST"}
+    keys |= {"AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}]}
+    stream = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+    table = tables.create_table(TableName=bad, **keys, StreamSpecification=stream)["TableDescription"]
+    dead = queues.create_queue(QueueName=bad)["QueueUrl"]
+    arn = queues.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    for name in ("before", bad, "after", "T#last", "passed over"):
+        tables.put_item(TableName=bad, Item={"pk": {"S": name}})
+    functions.create_function(
+        FunctionName=bad,
+        Code={"ZipFile": archive(main=TASTE)},
+        Runtime="python3.13",
+        Role=aws.client("iam").create_role(RoleName=bad, AssumeRolePolicyDocument="{}")["Role"]["Arn"],
+        Handler="main.handler",
+    )
+    wanted = [{"prefix": name} for name in ("before", bad, "after", "T#")]
+    functions.create_event_source_mapping(
+        EventSourceArn=table["LatestStreamArn"],
+        FunctionName=bad,
+        StartingPosition="TRIM_HORIZON",
+        FilterCriteria={"Filters": [{"Pattern": json.dumps({"dynamodb": {"Keys": {"pk": {"S": wanted}}}})}]},
+        FunctionResponseTypes=["ReportBatchItemFailures"],
+        BisectBatchOnFunctionError=True,
+        MaximumRetryAttempts=2,
+        DestinationConfig={"OnFailure": {"Destination": arn}},
+    )
+    [message] = queues.receive_message(QueueUrl=dead, WaitTimeSeconds=15)["Messages"]
+    lost = json.loads(message["Body"])
+    assert (lost["requestContext"]["condition"], lost["DDBStreamBatchInfo"]["batchSize"]) == (
+        "RetryAttemptsExhausted",
+        1,
+    )
+    deadline = time.monotonic() + 10
+    batches: list[list[str]] = []
+    while time.monotonic() < deadline and batches[-1:] != [["after", "T#last"]]:
+        batches = [line["names"] for line in logged(bad, "tasted")]
+    assert batches[0] == ["before", bad, "after", "T#last"] and batches[-1] == ["after", "T#last"]
+    assert batches.count([bad]) == 3  # once, and two retries
 
 
 def test_lists_among_the_parameters_reach_sam_as_lists(stack):

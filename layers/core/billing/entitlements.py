@@ -69,6 +69,11 @@ class Measure(NamedTuple):
     def hard(self) -> bool:
         return self.metric.enforcement == "hard"
 
+    def crossed(self, used: int) -> list[int]:
+        """Its alerts, in percent of the limit, that so much comes to; of no limit, or none at all, nothing does."""
+        limit = self.limit
+        return [percent for percent in self.metric.alerts if limit and used * 100 >= percent * limit]
+
     def period(self, at: int) -> Period:
         return counted(self.metric.reset, at, self.tariff.anchor, self.tariff.interval)
 
