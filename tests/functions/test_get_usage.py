@@ -21,6 +21,7 @@ def test_what_has_been_used_is_told_day_by_day(api, use, pro):
     start, end = told.json.pop("period_start"), told.json.pop("period_end")
     assert told.json == {
         "metric": "api_calls",
+        "aggregation": "sum",
         "used": 7,
         "limit": 10,
         "remaining": 3,
