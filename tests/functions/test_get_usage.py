@@ -37,7 +37,7 @@ def test_nothing_used_is_zero_and_writes_nothing(api, pro, moments):
     told = api("GET", "/usage?metric=exports").json
 
     assert (told["used"], told["remaining"], told["days"]) == (0, 5, [])
-    assert {moment for moment in heard if moment.startswith("before")} == {"before GetItem"}
+    assert {moment for moment in heard if moment.startswith("before")} == {"before GetItem", "before Query"}
 
 
 def test_a_backend_reads_it_for_any_customer_and_a_customer_only_its_own(api, use, pro):

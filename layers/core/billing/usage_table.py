@@ -17,7 +17,7 @@ from billing import dynamodb
 from billing.corrections import Correction
 from billing.periods import Period, day_of, period_of
 from billing.tallies import NONE, Day, Demand, Known, Move, Moves, g_of, l_of, recording, s_of, same_day
-from billing.usage import ABSENT, FOREVER, LONG, RETENTION, Event, Recorded, Slot, Stored, Total, id_of
+from billing.usage import ABSENT, FOREVER, RETENTION, Event, Recorded, Slot, Stored, Total, id_of
 
 TABLE = os.environ["USAGE_TABLE"]
 ACTIONS = 100  # of one transaction (docs: TransactWriteItems)
@@ -63,8 +63,8 @@ def total(customer: str, metric: str, period: Period, shards: int = 1) -> Total:
     return _together(_items(customer, metric, period))
 
 
-def with_days(customer: str, metric: str, period: Period, _shards: int = 0) -> Total:
-    """The same, with all its days, in however many items they are."""
+def with_days(customer: str, metric: str, period: Period) -> Total:
+    """The same, with all its days, and with shards that the plan no longer has; also one read."""
     return _together(_items(customer, metric, period))
 
 
@@ -110,10 +110,6 @@ def billed(customer: str, metric: str) -> list[tuple[int, Total]]:
     """The totals of periods that have been closed, each by its start."""
     items = dynamodb.query(TABLE, _owner(customer), f"{metric}#")
     return [(_start(item), _total(item)) for item in items if "closed" in item and item["sk"].count("#") == 1]
-
-
-def is_long(period: Period) -> bool:
-    return period.end - period.start > LONG
 
 
 def room(slot: Slot) -> int:
