@@ -30,8 +30,7 @@ def handler(request: Request) -> dict:
         tally = history.over(request.customer, measure.id, metric.aggregation, held, span)
         return _told(measure, tally, span)
     period = measure.period(request.at)
-    read = usage_table.with_days if usage_table.is_long(period) else usage_table.total
-    total = read(request.customer, measure.id, period, metric.shards)
+    total = usage_table.with_days(request.customer, measure.id, period)
     return _told(measure, total, period) | {
         "limit": measure.limit,
         "remaining": usage.remaining(measure.limit, total.used),

@@ -4,7 +4,6 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 import process_webhook
-
 from tests.functions.at_stripe import batch, pays_with
 from tests.functions.metered import ada, arranged  # noqa: F401
 from tests.functions.test_sweep import counts  # noqa: F401

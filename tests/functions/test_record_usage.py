@@ -450,18 +450,20 @@ def test_death_at_any_moment_and_a_retry_count_once(use, used, pro, moments, mom
     assert (used()["used"], used("exports")["used"], len(items("E#"))) == (5, 1, 3)
 
 
-def conflicts(times):
-    """DynamoDB's answer when another transaction is on the same items, so many times."""
+def conflicts(times, of=""):
+    """DynamoDB's answer when another transaction is on the same items, so many times; answers what ends it."""
     left = iter(range(times))
     reasons = [{"Code": "TransactionConflict", "Message": "busy"}, {"Code": "None"}]
     refusal = {"Error": {"Code": "TransactionCanceledException", "Message": "busy"}, "CancellationReasons": reasons}
     refusal["ResponseMetadata"] = {"HTTPStatusCode": 400}
 
-    def answer(model, **_):
-        if model.name == "TransactWriteItems" and next(left, None) is not None:
+    def answer(model, params, **_):
+        if model.name == "TransactWriteItems" and f"T#{of}" in str(params["body"]) and next(left, None) is not None:
             return SimpleNamespace(status_code=400), refusal
 
-    dynamodb.db().meta.events.register("before-call.dynamodb", answer)
+    events = dynamodb.db().meta.events
+    events.register("before-call.dynamodb", answer)
+    return lambda: events.unregister("before-call.dynamodb", answer)
 
 
 def test_what_stands_in_the_way_for_a_moment_is_tried_again(use, used, pro):
@@ -471,12 +473,22 @@ def test_what_stands_in_the_way_for_a_moment_is_tried_again(use, used, pro):
     assert used()["used"] == 1
 
 
+def test_what_goes_on_standing_in_the_way_is_tried_again_as_long_as_there_is_time(use, used, pro, monkeypatch):
+    monkeypatch.setattr(dynamodb.time, "sleep", lambda _: None)
+    conflicts(3 * dynamodb.TRIES + 1)
+
+    assert statuses(use({"idempotency_key": "k"})) == ["recorded"]
+    assert used()["used"] == 1
+
+
 def test_what_stands_in_the_way_for_too_long_is_undecided_and_may_be_sent_again(use, used, pro, buy, monkeypatch):
     monkeypatch.setattr(dynamodb.time, "sleep", lambda _: None)
+    monkeypatch.setattr(metering, "PATIENCE", 1)
     buy(pro, "bob")
     events = ({"idempotency_key": "k"}, {"customer_id": "bob", "idempotency_key": "k"}, {"quantity": 0})
-    conflicts(dynamodb.TRIES)
+    lift = conflicts(10**6, of="ada")
     answer = use(*events)
+    lift()
 
     assert (answer.status, answer.json["code"], statuses(answer)) == (
         503,

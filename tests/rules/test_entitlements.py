@@ -30,9 +30,15 @@ def event(metric="api_calls", at=START):
     return usage.read(given, at)
 
 
+def slot(standing, event, at=START, **known):
+    slot, counted = standing.slot(event, at, **known)
+    assert counted == event
+    return slot
+
+
 def refused(standing, event, at=START):
     with pytest.raises(Unfit) as unfit:
-        standing.slot(event, at)
+        standing.slot(event, at, ended=[])
     return unfit.value.reason
 
 
@@ -81,7 +87,7 @@ def test_terms_tell_every_version_and_verdict_apart():
 
 
 def test_a_subscription_is_counted_by_its_own_periods_and_the_default_plan_by_calendar_months():
-    own, default = (standing_of(each, PRO, FREE, START).slot(event(), START) for each in (ADA, NOBODY))
+    own, default = (slot(standing_of(each, PRO, FREE, START), event()) for each in (ADA, NOBODY))
 
     assert own.period.start == START and (own.limit, own.hard) == (100, True)
     assert usage.span(default.period)["period_start"] == "2026-09-01T00:00:00Z" and default.limit == 10
@@ -91,14 +97,14 @@ def test_a_hard_limit_takes_only_the_current_period_and_a_soft_one_what_is_late(
     standing, at = standing_of(ADA, PRO, None, START), START + DAY
 
     assert refused(standing, event(at=START - 1), at) == "not_this_period"
-    assert standing.slot(event("exports", START - 1), at).period.end == START
+    assert slot(standing, event("exports", START - 1), at, ended=[]).period.end == START
 
 
 def test_of_a_lapsed_subscription_only_what_is_watched_goes_on_being_counted():
     standing = standing_of(told("unpaid"), PRO, None, START)
 
     assert refused(standing, event("api_calls")) == "no_access"
-    assert not standing.slot(event("exports"), START).hard
+    assert not slot(standing, event("exports")).hard
     assert refused(standing_of(told("canceled"), PRO, None, START), event("exports")) == "no_access"
 
 

@@ -5,7 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing import usage
+from billing.entitlements import Measure
 from billing.periods import Period
+from billing.plans import Metric
+from billing.tallies import Tally
 from billing.usage import DAY, Slot, Unfit
 
 NOW = 1_795_000_000
@@ -42,16 +45,64 @@ def test_an_event_is_known_by_its_customer_and_key_and_no_two_of_them_run_togeth
 
 @pytest.mark.parametrize(
     "other",
-    [{"quantity": 6}, {"metric_id": "other"}, {"timestamp": "2026-11-23T07:00:00Z"}, {"metadata": {"a": "b"}}],
+    [
+        *({"quantity": 6}, {"metric_id": "other"}, {"timestamp": "2026-11-23T07:00:00Z"}, {"metadata": {"a": "b"}}),
+        {"value": "bob"},
+    ],
     ids=repr,
 )
 def test_another_body_has_another_fingerprint(other):
     assert read(**other).fingerprint != read().fingerprint
 
 
-@pytest.mark.parametrize("quantity", [0, -1, 1.0, "5", True, None, 10**12 + 1, 10**30, float("nan"), [], {}], ids=repr)
+@pytest.mark.parametrize(
+    "quantity", [1.0, "5", True, None, 10**12 + 1, -(10**12) - 1, 10**30, float("nan"), [], {}], ids=repr
+)
 def test_a_quantity_is_a_whole_number_within_bounds(quantity):
     assert refused(quantity=quantity) == ("bad_quantity", "quantity")
+
+
+@pytest.mark.parametrize(
+    ("metric", "fits", "unfit"),
+    [
+        (Metric("l"), (1, 10**12), (0, -1, -(10**12))),
+        (Metric("l", aggregation="max"), (0, 1), (-1,)),
+        (Metric("l", aggregation="last"), (0, 1), (-1,)),
+        (Metric("l", kind="held", reset="never"), (1, -1), (0,)),
+    ],
+    ids=["sum", "max", "last", "held"],
+)
+def test_which_quantities_count_is_for_the_metric_to_say(metric, fits, unfit):
+    measure = Measure("api_calls", metric, None)
+
+    for quantity in fits:
+        measure.suits(read(quantity=quantity))
+    for quantity in unfit:
+        with pytest.raises(Unfit) as refusal:
+            measure.suits(read(quantity=quantity))
+        assert (refusal.value.reason, refusal.value.field) == ("bad_quantity", "quantity")
+
+
+def test_different_ones_are_told_by_their_values_and_nothing_else_has_any():
+    unique = Measure("users", Metric("l", aggregation="unique"), None)
+    one = {name: given for name, given in GIVEN.items() if name != "quantity"}
+    unique.suits(usage.read(one | {"value": "bob"}, NOW))
+    unique.suits(read(quantity=1, value="bob"))
+
+    for measure, field, event in (
+        (unique, "value", read(quantity=1)),
+        (unique, "quantity", read(quantity=2, value="bob")),
+        (unique, "quantity", read(quantity=0, value="bob")),
+        (Measure("api_calls", Metric("l"), None), "value", read(value="bob")),
+    ):
+        with pytest.raises(Unfit) as refusal:
+            measure.suits(event)
+        assert refusal.value.field == field
+
+
+@pytest.mark.parametrize("value", ["", "x" * 256, "é", "a\n", 7, [], False], ids=repr)
+def test_a_value_is_short_printable_ascii(value):
+    assert refused(value=value) == ("malformed", "value")
 
 
 @pytest.mark.parametrize("name", ["customer_id", "metric_id", "idempotency_key"])
@@ -104,15 +155,15 @@ def test_what_is_no_event_is_rejected_and_names_nobody(event):
 def test_under_a_hard_limit_each_event_that_fits_in_the_order_of_the_request():
     events = [read(idempotency_key=str(n), quantity=n) for n in (4, 7, 2, 3)]
 
-    assert [event.quantity for event in SLOT.fit(events, used=1)] == [4, 2, 3]
-    assert SLOT.fit(events, used=10) == []
+    assert [event.quantity for event in SLOT.fit(events, Tally(1), {})] == [4, 2, 3]
+    assert SLOT.fit(events, Tally(10), {}) == []
 
 
 @settings(derandomize=True)
 @given(st.lists(st.integers(1, 20)), st.integers(0, 60), st.integers(0, 60))
 def test_what_fits_never_passes_the_limit_and_nothing_that_fits_is_left_out(quantities, used, limit):
     events = [read(idempotency_key=str(n), quantity=quantity) for n, quantity in enumerate(quantities)]
-    chosen = SLOT._replace(limit=limit).fit(events, used)
+    chosen = SLOT._replace(limit=limit).fit(events, Tally(used), {})
 
     after = used + sum(event.quantity for event in chosen)
     assert after <= limit or not chosen
@@ -122,7 +173,8 @@ def test_what_fits_never_passes_the_limit_and_nothing_that_fits_is_left_out(quan
 def test_nothing_but_a_hard_limit_turns_an_event_away():
     events = [read(quantity=10**12)]
 
-    assert SLOT._replace(hard=False).fit(events, 0) == SLOT._replace(limit=None).fit(events, 0) == events
+    assert SLOT._replace(hard=False).fit(events, Tally(), {}) == events
+    assert SLOT._replace(limit=None).fit(events, Tally(), {}) == events
 
 
 def test_terms_only_go_forward():

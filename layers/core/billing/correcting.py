@@ -2,13 +2,13 @@
 
 import time
 
-from billing import customer_table, standing, usage_table
+from billing import customer_table, standing, tallies, usage_table
 from billing.corrections import Correction, corrected
-from billing.entitlements import Measure, Standing
+from billing.entitlements import Measure
 from billing.errors import Contended, KeyReused, NotCorrectable, NotFound, OverLimit
 from billing.periods import day_of
-from billing.tallies import Use
-from billing.usage import WATERMARK, Event, Recorded, Unfit
+from billing.tallies import Day, Use
+from billing.usage import WATERMARK, Event, Recorded, Total, Unfit
 from billing.usage_table import Met
 
 PAUSES = (0.0, 0.1, 0.3, 0.6, 1.0, 1.5, 2.0)  # seconds between two looks at what keeps moving
@@ -23,41 +23,47 @@ def correct(correction: Correction, at: int) -> dict:
         time.sleep(pause)
         original = usage_table.recorded(correction.customer, correction.corrects)
         before = usage_table.recorded(correction.customer, correction.key)
-        if before and (before.fingerprint != correction.fingerprint or not original):
+        if before and before.fingerprint != correction.fingerprint:
             raise KeyReused("this idempotency_key has meant something else")
         if not original:
             raise NotFound("no event was recorded under this key")
         if before:
             return corrected(correction, original, True)
         event = correction.applied(original)
-        stands = standing.afresh(correction.customer, at)
-        if _done(correction, original, event, stands, at):
+        if _done(correction, original, event, at):
             return corrected(correction, original, False)
     raise Contended("the total keeps moving")
 
 
-def _done(correction: Correction, original: Recorded, event: Event | None, stands: Standing, at: int) -> bool:
-    met = usage_table.of_total(original)
+def _done(correction: Correction, original: Recorded, event: Event | None, at: int) -> bool:
+    stands = standing.afresh(correction.customer, at)
     measure = stands.measure(original.event.metric)
     if event:
         _suit(event, measure)
-    if original.aggregation == "unique":
-        wanted = {each.value for each in (original.event, event) if each and each.value}
-        met = Met(met.total, usage_table.values(correction.customer, original.total, wanted))
-    others = _others(original, met)
+    met = _met(original, event)
+    others = _others(original, met.total)
     if others is None:
         return False
-    most = _most(original, measure, at)
-    beside = [customer_table.unmoved(stands.customer, stands.moves)] if most is not None and event else []
+    gone, come = original.event.use, event and event.use
+    moves = tallies.replacing(original.aggregation, gone, come, met.total, others, met.known)
+    more, most = moves.total.adds.get("used", 0), _most(original, measure, at)
+    if met.total.used + more < 0:
+        raise NotCorrectable("there would be less than nothing of it: correct what was given back first")
+    if most is not None and _passes(original, event, met.total.used, more, most):
+        raise OverLimit(f"the limit of {most} would be passed")
+    beside = [customer_table.unmoved(stands.customer, stands.moves)] if most is not None else []
     if met.total.closed:
         subscription, start = met.total.subscription or "", int(original.total.split("#")[1])
         beside = [customer_table.closes_again(stands.customer, subscription, start, at + WATERMARK)]
-    more = (event.quantity if event else 0) - original.event.quantity
-    if original.aggregation == "sum" and met.total.used + more < 0:
-        raise NotCorrectable("there would be less than nothing of it: correct what was given back first")
-    if event and most is not None and _passes(original, event, met.total.used + more, most):
-        raise OverLimit(f"the limit of {most} would be passed")
-    return usage_table.correct(original, correction, event, met, others, most, beside, at)
+    return usage_table.correct(original, correction, event, met.total, moves, most, beside, at)
+
+
+def _met(original: Recorded, event: Event | None) -> Met:
+    total = usage_table.of_total(original)
+    if original.aggregation != "unique":
+        return Met(total)
+    wanted = {each.value for each in (original.event, event) if each and each.value}
+    return Met(total, usage_table.values(original.event.customer, original.total, wanted))
 
 
 def _suit(event: Event, measure: Measure | None) -> None:
@@ -69,17 +75,16 @@ def _suit(event: Event, measure: Measure | None) -> None:
         raise NotCorrectable(f"{unfit.field}: {unfit}") from unfit
 
 
-def _others(original: Recorded, met: Met) -> list[Use] | None:
-    """The live events of its day in the same total, where the day is worked out anew; None: some are not seen yet."""
+def _others(original: Recorded, total: Total) -> list[Use] | None:
+    """The other live events of its day, where the day is worked out anew; None: some are not seen yet as they are."""
     if original.aggregation in ("sum", "unique"):
         return []
     event = original.event
     day = day_of(event.at)
-    found = usage_table.of_day(event.customer, event.metric, day)
-    live = [each.event.use for each in found if each.total == original.total and each.live]
-    others = [use for use in live if use.id != event.id]
-    counted = met.total.days[day].n if day in met.total.days else 0
-    return others if len(others) == counted - 1 else None
+    found = [each for each in usage_table.of_day(event.customer, event.metric, day) if each.total == original.total]
+    if not total.days.get(day, Day()).is_of([each.live for each in found]):
+        return None
+    return [each.event.use for each in found if each.live and each.event.id != event.id]
 
 
 def _most(original: Recorded, measure: Measure | None, at: int) -> int | None:
@@ -89,7 +94,8 @@ def _most(original: Recorded, measure: Measure | None, at: int) -> int | None:
     return measure.limit if int(original.total.split("#")[1]) == measure.period(at).start else None
 
 
-def _passes(original: Recorded, event: Event, used: int, most: int) -> bool:
+def _passes(original: Recorded, event: Event | None, used: int, more: int, most: int) -> bool:
+    """What becomes less may still be above a limit that was lowered."""
     if original.aggregation in ("max", "last"):
-        return event.quantity > most
-    return original.aggregation == "sum" and event.quantity > original.event.quantity and used > most
+        return event is not None and event.quantity > max(most, original.event.quantity)
+    return more > 0 and used + more > most

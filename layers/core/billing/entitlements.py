@@ -45,12 +45,15 @@ class Ended(NamedTuple):
 
     plan: Plan
     period: Period
-    due: int = FOREVER  # when it takes no more events; FOREVER: it is billed, and takes what is an adjustment
+    due: int = FOREVER  # when it is billed; FOREVER: it is
     closed: int = 0  # statements that have been made of it
 
-    def covers(self, event: Event) -> bool:
+    def covers(self, event: Event, at: int) -> bool:
+        """On a test clock it is over before its end: once it is due, what happens since then is of the next."""
         metric = self.plan.metrics.get(event.metric)
-        return metric is not None and metric.reset == "period" and self.period.start <= event.at < self.period.end
+        if not metric or metric.reset != "period" or not self.period.start <= event.at < self.period.end:
+            return False
+        return at < self.due or event.at < self.due - WATERMARK
 
 
 class Measure(NamedTuple):
@@ -109,7 +112,7 @@ class Standing:
     moves: int  # the customer's own part of the terms
     tariff: Tariff | None = None
     lapsed: Tariff | None = None
-    ending: Ended | None = None  # the last period that has ended: its last events may be on their way
+    ending: Ended | None = None  # the last period that has ended, of what is billed
 
     @property
     def plan(self) -> Plan | None:
@@ -151,6 +154,7 @@ class Standing:
         timely(event, at)
         measure, period, statements = self._place(event, at, ended)
         measure.suits(event)
+        metric = measure.metric
         if measure.hard and measure.tariff == self.lapsed and event.quantity > 0:
             raise Unfit("no_access", "customer_id", f"the subscription gives no access: {self.reason}")
         if measure.hard and period != measure.period(at):
@@ -158,39 +162,37 @@ class Standing:
         statements = closed.get((event.metric, period), statements)
         if measure.hard and statements:
             raise Unfit("period_closed", "timestamp", "its period is billed")
-        late = statements or (period.end <= at - WATERMARK and measure.metric.reset == "period")
-        if late and measure.metric.late == "reject":
+        late = statements > 0 or (period.end <= at - WATERMARK and metric.reset == "period")
+        if late and metric.late == "reject":
             raise Unfit("too_late", "timestamp", "its period is billed")
-        if late and measure.metric.late == "next_period":
-            current = self._measure(event.metric)
-            period, measure, event = current.period(at), current, replace(event, at=at, happened=event.at)
-            statements = 0
-        metric = measure.metric
+        if late and metric.late == "next_period" and event.happened is None:
+            return self.slot(replace(event, at=at, happened=event.at), at, lot, ended, closed)
         slot = Slot(
             self.customer,
             event.metric,
             period,
-            month_in(period, event.at),
+            month_in(measure.period(event.at), event.at),
             measure.hard,
-            measure.limit,
+            None if metric.enforcement == "observe" else measure.limit,
             self.terms,
             metric.aggregation,
             metric.kind == "held",
-            lot % metric.shards,
+            0 if late else lot % metric.shards,  # the others may not have been there when it was closed
+            metric.shards,
             statements,
         )
         return slot, event
 
     def _place(self, event: Event, at: int, ended: Sequence[Ended] | None) -> tuple[Measure, Period, int]:
         """What an event is measured by, the period it is of, and how many statements have been made of that."""
-        if self.ending and self.ending.covers(event) and at < self.ending.due:
+        if self.ending and self.ending.covers(event, at):
             return self._as_it_was(self.ending, event)
         measure = self.measure(event.metric)
         if not measure or (measure.metric.reset == "period" and event.at < measure.tariff.since):
             if ended is None:
                 raise Earlier
             for period in ended:
-                if period.covers(event):
+                if period.covers(event, at):
                     return self._as_it_was(period, event)
         measure = self._measure(event.metric)
         return measure, measure.period(event.at), 0

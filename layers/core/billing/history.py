@@ -41,10 +41,10 @@ def _read(customer: str, metric: str, known: dict[str, Day], days: Iterable[str]
     """None: some of them are not to be seen yet."""
     uses = []
     for day in days:
-        of_day = [each.event.use for each in usage_table.of_day(customer, metric, day) if each.live]
-        if len(of_day) != known[day].n:
+        of_day = list(usage_table.of_day(customer, metric, day))
+        if not known[day].is_of([each.live for each in of_day]):
             return None
-        uses += of_day
+        uses += [each.event.use for each in of_day if each.live]
     return uses
 
 

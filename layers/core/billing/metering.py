@@ -1,7 +1,7 @@
 """Counting what customers use: every event is decided once, for good, and told the same ever after."""
 
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from random import randrange
 
@@ -9,7 +9,7 @@ from billing import customer_table, plan_table, standing, usage, usage_table
 from billing.entitlements import Earlier, Ended
 from billing.errors import Contended, Unavailable, Undecided
 from billing.periods import Period
-from billing.usage import ABSENT, WATERMARK, Event, Slot, Stored, Unfit
+from billing.usage import WATERMARK, Event, Slot, Stored, Total, Unfit
 from billing.usage_table import Met
 
 PATIENCE = 15  # seconds; then what is left is undecided, and the function has time to say so
@@ -89,17 +89,23 @@ class _Batch:
                     slots[slot].append(counted)
                 except Unfit as unfit:
                     self._say(event, self._known(event) or usage.rejected(event, unfit))
-            again = []
-            for slot, events in slots.items():
-                try:
-                    again += self._count(slot, events)
-                except Contended:  # this one only: the others may still be decided
-                    continue
-            left = [event for event in left if any(event.id == each.id for each in again)]
+            again = self._in_turn(slots)
+            left = [event for event in left if event.id in again]
             for customer in {event.customer for event in left}:
                 self._refresh(customer)
             if not left:
                 return
+
+    def _in_turn(self, slots: dict[Slot, list[Event]]) -> set[str]:
+        """What is contended comes again after the others, while there is time. Answers ids, as `_count` the events."""
+        again, waiting = set(), deque(slots.items())
+        while waiting and time.monotonic() <= self.until:
+            slot, events = waiting.popleft()
+            try:
+                again |= {event.id for event in self._count(slot, events)}
+            except Contended:
+                waiting.append((slot, [event for event in events if _body(event) not in self.verdicts]))
+        return again
 
     def _slot(self, event: Event) -> tuple[Slot, Event]:
         """Nothing is turned away on the ground of what is only remembered."""
@@ -128,7 +134,7 @@ class _Batch:
 
     def _known(self, event: Event) -> dict | None:
         """What can no longer be counted may have been counted in its time."""
-        stored = usage_table.find(event)
+        stored = usage_table.find([event]).get(event)
         return usage.repeated(event, stored) if stored else None
 
     def _count(self, slot: Slot, left: list[Event]) -> list[Event]:
@@ -144,50 +150,52 @@ class _Batch:
             for event in left:
                 self._say(event, self._known(event) or usage.rejected(event, many))
             return []
-        blind = slot.aggregation == "sum" and not slot.closed
+        whole = slot.shards > 1 and slot.limit is not None  # of which one shard knows its part
+        blind = slot.aggregation == "sum" and not slot.closed and not whole
         seen = None if blind else usage_table.met(slot, left)
-        told = {event.id: event for event in left}
         while left:
             if time.monotonic() > self.until:
                 raise Contended("out of time")
+            if seen and _ahead(seen.total, slot):
+                return left
             chunk = left[: usage_table.room(slot)]
-            chosen, over = self._choose(slot, chunk, seen)
+            chosen = self._choose(slot, chunk, seen)
             if seen and not chosen and seen.total.terms != slot.terms and slot.customer not in self.fresh:
                 return left
-            beside = self._beside(slot, seen)
-            try:
-                refused = usage_table.record(slot, chosen, seen, over, beside, self.at) if chosen else None
-            except Contended:  # too many at once: there may be time left
+            if stored := usage_table.find(chunk) if len(chosen) < len(chunk) else {}:
+                left = self._repeat(left, stored)
                 continue
-            if refused is None:
+            over = slot.over(chosen, seen.total, seen.known) if seen and not slot.hard else set()
+            refused = None
+            if chosen:
+                refused = usage_table.record(slot, chosen, seen, over, self._beside(slot, seen), self.at)
+            if not refused:
                 self._tell(slot, chunk, chosen, over, seen)
                 left = left[len(chunk) :]
                 seen = None if blind or not left else usage_table.met(slot, left)
                 continue
-            for event, stored in refused.stored.items():
-                self._say(event, usage.repeated(event, stored))
-            left = [event for event in left if event not in refused.stored]
+            left = self._repeat(left, refused.stored)
             if refused.moved:
                 return left
             if refused.total and refused.total.closed != slot.closed:
                 self.closed[slot.customer][slot.metric, slot.period] = refused.total.closed
-                return [told[event.id] for event in left]
+                return left
             if left and (refused.total or refused.values):
-                added_up = refused.total if slot.aggregation == "sum" else None
-                seen = Met(added_up) if added_up else usage_table.met(slot, left)
-                older = seen.total.terms
-                if older != slot.terms and older and not slot.closed and not usage.supersedes(slot.terms, older):
-                    return left
+                seen = Met(refused.total) if blind and refused.total else usage_table.met(slot, left)
         return []
 
-    def _choose(self, slot: Slot, chunk: list[Event], seen: Met | None) -> tuple[list[Event], set[Event]]:
-        """What is to be counted, and which of it passes a soft limit; before the total is met, all of it, and none."""
+    def _choose(self, slot: Slot, chunk: list[Event], seen: Met | None) -> list[Event]:
+        """What is to be counted; before the total is met, all of it."""
         if not seen:
-            return chunk, set()
+            return chunk
         chosen = slot.fit(chunk, seen.total, seen.known)
-        if self.together and slot.hard and len(chosen) < len(chunk):
-            return [], set()
-        return chosen, set() if slot.hard else slot.over(chosen, seen.total, seen.known)
+        return [] if self.together and slot.hard and len(chosen) < len(chunk) else chosen
+
+    def _repeat(self, left: list[Event], stored: dict[Event, Stored]) -> list[Event]:
+        """What is on record already is told as it stands there; answers what is left."""
+        for event in stored:
+            self._say(event, usage.repeated(event, stored[event]))
+        return [event for event in left if event not in stored]
 
     def _beside(self, slot: Slot, seen: Met | None) -> list[dict]:
         if not slot.closed:
@@ -197,16 +205,16 @@ class _Batch:
         return [customer_table.closes_again(slot.customer, subscription or "", slot.period.start, due)]
 
     def _tell(self, slot: Slot, chunk: list[Event], chosen: list[Event], over: set[Event], seen: Met | None) -> None:
-        used = (seen.total if seen else ABSENT).used + sum(event.quantity for event in chosen)
+        used = slot.after(chosen, seen.total, seen.known) if seen else 0
         for event in chunk:
             if event in chosen:
                 stored = Stored(event.fingerprint, event.at, event in over, event.happened)
                 self._say(event, usage.recorded(event, stored, False))
             elif slot.held and event.quantity < 0:
                 below = Unfit("below_zero", "quantity", "there is less of it than is to be given back")
-                self._say(event, self._known(event) or usage.rejected(event, below))
+                self._say(event, usage.rejected(event, below))
             else:
-                self._say(event, self._known(event) or usage.over_limit(event, slot.limit, used))
+                self._say(event, usage.over_limit(event, slot.limit, used))
 
     def _say(self, event: Event, verdict: dict) -> None:
         self.verdicts[_body(event)] = verdict
@@ -214,3 +222,9 @@ class _Batch:
 
 def _body(event: Event) -> tuple[str, str]:
     return event.id, event.fingerprint
+
+
+def _ahead(total: Total, slot: Slot) -> bool:
+    """Whether a total is on newer terms than those who count in it know."""
+    other = total.terms not in ("", slot.terms)
+    return other and not slot.closed and not usage.supersedes(slot.terms, total.terms)

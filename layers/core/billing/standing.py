@@ -60,13 +60,13 @@ def moved(before: Customer, after: Customer) -> list[dict]:
 def _standing(customer: Customer, at: int) -> Standing:
     subscription, bought = customer.subscription, _bought(customer)
     access = subscription is not None and subscription.access(bought, at)[0]
-    return standing_of(customer, bought, None if access else _default(), at, _ending(customer, at))
+    return standing_of(customer, bought, None if access else _default(), at, _ending(customer))
 
 
-def _ending(customer: Customer, at: int) -> Ended | None:
-    """The last period that ended, as long as it takes events."""
+def _ending(customer: Customer) -> Ended | None:
+    """The last period that ended: what is of it counts there, also while nobody has come to close it."""
     ending = customer.ending
-    if not ending or at >= ending.due:
+    if not ending:
         return None
     plan = plan_table.version(ending.plan, ending.version)
     return Ended(plan, Period(ending.start, ending.end), ending.due)

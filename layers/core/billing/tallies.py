@@ -15,8 +15,6 @@ from typing import NamedTuple
 from billing.periods import DAY, day_of, start_of
 
 APART = 10**7  # events of one second are told apart by their ids
-
-
 NONE: Mapping = {}
 
 
@@ -36,6 +34,14 @@ class Day(NamedTuple):
     n: int = 0
     value: int = 0
     latest: int | None = None
+    gone: int = 0  # events that were corrected: on record, and counted no more
+
+    def is_of(self, lives: Sequence[bool]) -> bool:
+        """
+        Whether these are all its events, each as it stands, where some may be missing or seen as they were. None ever
+        comes to life again, so that the two numbers tell.
+        """
+        return (len(lives), sum(lives)) == (self.n + self.gone, self.n)
 
 
 class Known(NamedTuple):
@@ -97,6 +103,11 @@ def l_of(day: str) -> str:
     return f"l{day[5:7]}{day[8:]}"
 
 
+def g_of(day: str) -> str:
+    """What is gone of it."""
+    return f"g{day[5:7]}{day[8:]}"
+
+
 def recording(aggregation: str, uses: Sequence[Use], met: Tally, known: Mapping[str, Known]) -> Moves:
     """
     What is written when events are counted. `met` matters to max, last and unique alone, `known` to unique: what is
@@ -132,7 +143,7 @@ def replacing(
     """
     day, change = day_of(gone.at), 0 if come else -1
     total = Move({"n": change, "h": (come.digest if come else 0) - gone.digest}, {}, [])
-    each = Move({n_of(day): change}, {}, [])
+    each = Move({n_of(day): change, g_of(day): 1}, {}, [])
     if aggregation == "sum":
         more = (come.quantity if come else 0) - gone.quantity
         return Moves(total.also(Move({"used": more}, {}, [])), each.also(Move({s_of(day): more}, {}, [])))
@@ -160,15 +171,16 @@ def combined(aggregation: str, days: Mapping[str, Day]) -> int:
 
 def same_day(aggregation: str, earlier: Day, later: Day) -> Day:
     """One day in two periods, of which one ends on it. Of different values only the events themselves tell."""
-    n = earlier.n + later.n
+    n, gone = earlier.n + later.n, earlier.gone + later.gone
     if not earlier.n or not later.n:
-        return later if later.n else earlier
+        return (later if later.n else earlier)._replace(gone=gone)
     match aggregation:
         case "max":
-            return Day(n, max(earlier.value, later.value))
+            return Day(n, max(earlier.value, later.value), None, gone)
         case "last":
-            return Day(n, later.value, later.latest)
-    return Day(n, earlier.value + later.value)
+            last = max(earlier, later, key=lambda day: day.latest or 0)
+            return last._replace(n=n, gone=gone)
+    return Day(n, earlier.value + later.value, None, gone)
 
 
 def d_of(day: str) -> str:

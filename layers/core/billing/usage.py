@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from billing.holds import nameable
 from billing.periods import DAY, Period, day_of, period_of, rfc3339
-from billing.tallies import Known, Tally, Use
+from billing.tallies import Known, Tally, Use, rank
 
 RETENTION = 400 * DAY  # of an event's record: what is older could be counted twice, so it is refused
 AHEAD = 300  # seconds that a caller's clock may be before ours
@@ -83,6 +83,7 @@ class Slot(NamedTuple):
     aggregation: str = "sum"
     held: bool = False
     shard: int = 0
+    shards: int = 1
     closed: int = 0  # statements that have been made of the period: what comes now is of the next one
 
     def fit(self, events: Sequence[Event], met: Tally, known: Mapping[str, Known]) -> list[Event]:
@@ -97,6 +98,10 @@ class Slot(NamedTuple):
         """Those that a soft limit is passed with, as far as is known when they are counted."""
         course = zip(events, self._course(events, met, known, events), strict=True)
         return {event for event, (before, after) in course if not self._allows(event, before, after)}
+
+    def after(self, events: Sequence[Event], met: Tally, known: Mapping[str, Known]) -> int:
+        """What is used once they are counted."""
+        return [met.used, *(after for _, after in self._course(events, met, known, events))][-1]
 
     def bounds(self, events: Sequence[Event], fresh: int = 0) -> tuple[int | None, int | None]:
         """
@@ -126,7 +131,7 @@ class Slot(NamedTuple):
         self, events: Sequence[Event], met: Tally, known: Mapping[str, Known], counted: Sequence[Event]
     ) -> Iterator[tuple[int, int]]:
         """What there is before each event, and what there is after it if it counts as those in `counted` do."""
-        used, values = met.used, {value for value, each in known.items() if each.n}
+        used, latest, values = met.used, met.latest or 0, {value for value, each in known.items() if each.n}
         for event in events:
             match self.aggregation:
                 case "sum":
@@ -134,12 +139,12 @@ class Slot(NamedTuple):
                 case "max":
                     after = max(used, event.quantity)
                 case "last":
-                    after = event.quantity
+                    after = event.quantity if rank(event.use) > latest else used
                 case _:
                     after = used + (event.value not in values)
             yield used, after
             if event in counted:
-                used = after
+                used, latest = after, max(latest, rank(event.use))
                 values |= {event.value} if event.value else set()
 
 

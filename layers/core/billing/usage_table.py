@@ -16,8 +16,9 @@ from typing import NamedTuple
 from billing import dynamodb
 from billing.corrections import Correction
 from billing.periods import Period, day_of, period_of
-from billing.tallies import NONE, Day, Demand, Known, Move, Moves, Use, l_of, recording, replacing, s_of, same_day
-from billing.usage import ABSENT, LONG, RETENTION, Event, Recorded, Slot, Stored, Total, id_of
+from billing.plans import MOST_SHARDS
+from billing.tallies import NONE, Day, Demand, Known, Move, Moves, g_of, l_of, recording, s_of, same_day
+from billing.usage import ABSENT, FOREVER, RETENTION, Event, Recorded, Slot, Stored, Total, id_of
 
 TABLE = os.environ["USAGE_TABLE"]
 ACTIONS = 100  # of one transaction (docs: TransactWriteItems)
@@ -44,13 +45,14 @@ class Refused(NamedTuple):
     values: bool  # a value's item is not as it was met
 
 
-def find(event: Event) -> Stored | None:
-    found = recorded(event.customer, event.key)
-    return found.stored if found else None
+def find(events: Iterable[Event]) -> dict[Event, Stored]:
+    """Those of at most a hundred events whose keys are on record."""
+    found = {item["pk"]: item for item in dynamodb.several(TABLE, [_event_key(event.id) for event in events])}
+    return {event: _recorded(item).stored for event in events if (item := found.get(_marker(event.id)))}
 
 
 def recorded(customer: str, key: str) -> Recorded | None:
-    found = dynamodb.get(TABLE, pk=_marker(id_of(customer, key)), sk="event")
+    found = dynamodb.get(TABLE, **_event_key(id_of(customer, key)))
     return _recorded(found) if found else None
 
 
@@ -61,17 +63,24 @@ def total(customer: str, metric: str, period: Period, shards: int = 1) -> Total:
     return _together(_items(customer, metric, period))
 
 
-def with_days(customer: str, metric: str, period: Period, _shards: int = 0) -> Total:
-    """The same, with all its days, in however many items they are."""
+def with_days(customer: str, metric: str, period: Period) -> Total:
+    """The same, with all its days, and with shards that the plan no longer has; also one read."""
     return _together(_items(customer, metric, period))
 
 
 def met(slot: Slot, events: Sequence[Event]) -> Met:
-    """The shard of the total that a slot counts in, with its days, and what is known of the values in the events."""
+    """
+    The shard of the total that a slot counts in, with its days, and what is known of the values in the events. Used is
+    what all shards come to.
+    """
     key = _sort(slot.metric, slot.period, slot.shard)
     known = {}
     if slot.aggregation == "unique":
         known = values(slot.customer, key, dict.fromkeys(event.value or "" for event in events))
+    if slot.shards > 1:
+        items = _items(slot.customer, slot.metric, slot.period)
+        own = _total(next((item for item in items if item["sk"] == key), None))
+        return Met(replace(own, used=_together(items).used), known)
     if slot.month:
         return Met(_together(_items(slot.customer, slot.metric, slot.period)), known)
     return Met(_total(dynamodb.get(TABLE, pk=_owner(slot.customer), sk=key)), known)
@@ -103,10 +112,6 @@ def billed(customer: str, metric: str) -> list[tuple[int, Total]]:
     return [(_start(item), _total(item)) for item in items if "closed" in item and item["sk"].count("#") == 1]
 
 
-def is_long(period: Period) -> bool:
-    return period.end - period.start > LONG
-
-
 def room(slot: Slot) -> int:
     """Events that go in one transaction, beside the total, a check of the customer, the month and a closing."""
     spare = ACTIONS - (3 if slot.month or slot.closed else 2)
@@ -136,7 +141,7 @@ def record(
     writes.append(_total_write(slot, moves, demands, condition, values, checked))
     if slot.month:
         writes.append(_moved({"pk": _owner(slot.customer), "sk": f"{key}#{slot.month}"}, moves.days))
-    writes += [_value_write(slot, value, move, at) for value, move in moves.values.items()]
+    writes += [_value_write(slot.customer, key, value, move, at) for value, move in moves.values.items()]
     last = len(writes)
     refusals = dynamodb.transact([*writes, *beside] if checked or slot.closed else writes)
     if not refusals:
@@ -148,9 +153,14 @@ def record(
 
 
 def shards(customer: str, metric: str, period: Period, most: int) -> list[Total]:
-    """What a total is split into, as each stands; one that is not there counts nothing."""
+    """
+    What a total is split into, as each stands, be it more than the plan has now; one that is not there counts nothing.
+    """
     items = {item["sk"]: item for item in _items(customer, metric, period)}
-    return [_total(items.get(_sort(metric, period, shard))) for shard in range(most)]
+    keys = [_sort(metric, period, shard) for shard in range(MOST_SHARDS)]
+    while len(keys) > most and keys[-1] not in items:
+        keys.pop()
+    return [_total(items.get(key)) for key in keys]
 
 
 def closes(customer: str, metric: str, period: Period, seen: Sequence[Total], number: int, about: dict) -> list[dict]:
@@ -176,18 +186,16 @@ def correct(
     original: Recorded,
     correction: Correction,
     event: Event | None,
-    seen: Met,
-    of_day: Sequence[Use],
+    total: Total,
+    moves: Moves,
     most: int | None,
     beside: Sequence[dict],
     at: int,
 ) -> bool:
     """
-    Void an event, or let another take its place: all or nothing; answers whether it is done. `seen` is the total of the
-    original as last met, `of_day` the other live events of its day; `most` is the most that may be used afterwards.
+    Void an event, or let another take its place: all or nothing; answers whether it is done. `total` is that of the
+    original as last met; `most` is the most that may be used afterwards, if that becomes more.
     """
-    total, gone = seen.total, original.event.use
-    moves = replacing(original.aggregation, gone, event and event.use, total, of_day, seen.known)
     more = moves.total.adds.get("used", 0)
     demands = [Demand("used", "<=", most - more)] if most is not None and more > 0 else []
     demands += [Demand("used", ">=", -more)] if more < 0 else []
@@ -201,17 +209,14 @@ def correct(
         _moved(owner | {"sk": original.total}, move if long else move.also(moves.days), condition, values),
     ]
     if long:
-        writes.append(_moved(owner | {"sk": f"{original.total}#{day_of(gone.at)[:7]}"}, moves.days))
-    for value, move in moves.values.items():
-        key = _value_key(original.event.customer, original.total, value)
-        writes.append(_moved(key, move, told={"value": value, "expires": at + 2 * RETENTION}))
+        writes.append(_moved(owner | {"sk": f"{original.total}#{day_of(original.event.at)[:7]}"}, moves.days))
+    writes += [_value_write(original.event.customer, original.total, *each, at) for each in moves.values.items()]
     return not dynamodb.transact([*writes, *beside])
 
 
-def of_total(original: Recorded) -> Met:
-    """The total that an event counts in, with all its days, and what is known of a value."""
-    customer, key = original.event.customer, original.total
-    return Met(_together(dynamodb.query(TABLE, _owner(customer), key)))
+def of_total(original: Recorded) -> Total:
+    """The total that an event counts in, with all its days."""
+    return _together(dynamodb.query(TABLE, _owner(original.event.customer), original.total))
 
 
 def values(customer: str, total: str, wanted: Iterable[str]) -> dict[str, Known]:
@@ -251,9 +256,10 @@ def _total_write(slot: Slot, moves: Moves, demands: list, condition: str, values
     return _moved(key, move, condition, values, {"terms": slot.terms} if adopts else {})
 
 
-def _value_write(slot: Slot, value: str, move: Move, at: int) -> dict:
-    told = {"value": value, "expires": at + RETENTION + slot.period.end - slot.period.start}
-    return _moved(_value_key(slot.customer, _sort(slot.metric, slot.period), value), move, None, {}, told)
+def _value_write(customer: str, total: str, value: str, move: Move, at: int) -> dict:
+    """It outlives every event of its period: a year at most, or all time, which begins at 0."""
+    expires = at + 2 * RETENTION if int(total.split("#")[1]) else FOREVER
+    return _moved(_value_key(customer, total, value), move, told={"value": value, "expires": expires})
 
 
 def _moved(key: dict, move: Move, condition: str | None = None, values: dict | None = None, told: dict | None = None):
@@ -278,9 +284,7 @@ def _correction(original: Recorded, correction: Correction, event: Event | None,
     why = {"corrects": correction.corrects, "reason": correction.reason, "actor": correction.actor}
     if event:
         return _event(event, original.total, original.aggregation, closed, False, at, **why)
-    item = {
-        "pk": _marker(correction.id),
-        "sk": "event",
+    item = _event_key(correction.id) | {
         "customer": correction.customer,
         "metric": original.event.metric,
         "key": correction.key,
@@ -296,16 +300,14 @@ def _correction(original: Recorded, correction: Correction, event: Event | None,
 
 
 def _gone(original: Recorded, correction: Correction, closed: int) -> dict:
-    key = {"pk": _marker(original.event.id), "sk": "event"}
+    key = _event_key(original.event.id)
     untouched = "attribute_exists(pk) AND attribute_not_exists(corrected_by)"
     change = "SET corrected_by = :by, corrected_in = :statement"
     return dynamodb.update(TABLE, key, change, untouched, by=correction.key, statement=closed)
 
 
 def _event(event: Event, total: str, aggregation: str, closed: int, over: bool, at: int, **more) -> dict:
-    item = {
-        "pk": _marker(event.id),
-        "sk": "event",
+    item = _event_key(event.id) | {
         "customer": event.customer,
         "metric": event.metric,
         "key": event.key,
@@ -336,6 +338,10 @@ def _owner(customer: str) -> str:
 
 def _marker(id: str) -> str:
     return f"E#{id}"
+
+
+def _event_key(id: str) -> dict:
+    return {"pk": _marker(id), "sk": "event"}
 
 
 def _sort(metric: str, period: Period, shard: int = 0) -> str:
@@ -407,8 +413,7 @@ def _together(items: Iterable[dict]) -> Total:
             grown = {"used": first.used + total.used, "n": first.n + total.n, "digest": first.digest + total.digest}
             first = replace(first, **grown) if first.stands else total
         for day, each in _days_of(item):
-            known = days.get(day, Day())
-            days[day] = Day(known.n + each.n, known.value + each.value, each.latest)
+            days[day] = same_day("sum", days.get(day, Day()), each)  # of what is no sum, one item has a day
     return replace(first, days=dict(sorted(days.items())), long=long)
 
 
@@ -422,7 +427,7 @@ def _days_of(item: dict) -> Iterator[tuple[str, Day]]:
 def _days(month: str, item: dict) -> Iterator[tuple[str, Day]]:
     for name in sorted(name for name in item if name.startswith(f"n{month[5:]}")):
         day = f"{month}-{name[3:]}"
-        yield day, Day(item[name], item.get(s_of(day), 0), item.get(l_of(day)))
+        yield day, Day(item[name], item.get(s_of(day), 0), item.get(l_of(day)), item.get(g_of(day), 0))
 
 
 def _known(item: dict) -> Known:
