@@ -30,26 +30,23 @@ def handler(request: Request, asked: Asked) -> dict:
     named = {"customer_id": asked.customer_id, "metric_id": asked.metric_id, "quantity": asked.quantity}
     try:
         stands = standing.afresh(asked.customer_id, request.at)
-        measure = stands.measure(asked.metric_id)
-        if not measure or measure.tariff == stands.lapsed:
-            return named | _told(measure, False, "unknown_metric" if stands.access else stands.reason)
+        measure = _in_force(stands, asked.metric_id)
+        if not measure:
+            return named | _told(None, False, "unknown_metric" if stands.access else stands.reason)
         total = usage_table.total(asked.customer_id, measure.id, measure.period(request.at), measure.metric.shards)
     except Unavailable:
-        measure = _remembered(asked, request.at)
+        stands = standing.remembered(asked.customer_id, request.at)
+        measure = _in_force(stands, asked.metric_id) if stands else None
         return named | _told(measure, measure is not None and measure.metric.unavailable == "allow", "unavailable")
-    fits = measure.limit is None or _after(measure, total.used, asked.quantity) <= measure.limit
+    fits = measure.fits(total.used, asked.quantity)
     reason = "unlimited" if measure.limit is None else "within_limit" if fits else "limit_reached"
     left = {"used": total.used, "remaining": usage.remaining(measure.limit, total.used)}
     return named | _told(measure, fits or not measure.hard, reason) | left
 
 
-def _after(measure: Measure, used: int, quantity: int) -> int:
-    return used + quantity if measure.metric.aggregation in ("sum", "unique") else quantity
-
-
-def _remembered(asked: Asked, at: int) -> Measure | None:
-    stands: Standing | None = standing.remembered(asked.customer_id, at)
-    return stands.measure(asked.metric_id) if stands and stands.access else None
+def _in_force(stands: Standing, metric: str) -> Measure | None:
+    """Not of a subscription without access: what is only watched there goes on being counted, but is not allowed."""
+    return next((measure for measure in stands.measures() if measure.id == metric), None)
 
 
 def _told(measure: Measure | None, allowed: bool, reason: str) -> dict:

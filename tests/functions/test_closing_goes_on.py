@@ -108,7 +108,7 @@ def renewing(ada):
 
 
 def walk(ada, world, prepare, begin, some=None):
-    """Every trouble there may be, or some by chance: what came of each that should not have, and how many there were."""
+    """Every trouble there may be, or some by chance: what came of each that should not have, and how many."""
     prepare(ada)
     live = begin(ada)
     world.keep()

@@ -72,6 +72,11 @@ class Measure(NamedTuple):
     def hard(self) -> bool:
         return self.metric.enforcement == "hard"
 
+    def fits(self, used: int, quantity: int) -> bool:
+        """Whether so much more is within the limit. A peak or a level uses nothing up: it is compared by itself."""
+        limit, adds_up = self.limit, self.metric.aggregation in ("sum", "unique")
+        return limit is None or (used + quantity if adds_up else quantity) <= limit
+
     def crossed(self, used: int) -> list[int]:
         """Its alerts, in percent of the limit, that so much comes to; of no limit, or none at all, nothing does."""
         limit = self.limit
@@ -242,7 +247,7 @@ def standing_of(
 def allowance(measure: Measure, total: Total, at: int) -> dict:
     """How much is left of a metric. A soft limit is told, and stops nobody."""
     limit, used = measure.limit, total.used
-    within = limit is None or used < limit
+    within = measure.fits(used, 1)
     return {
         "limit": limit,
         "used": used,

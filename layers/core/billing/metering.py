@@ -13,7 +13,7 @@ from billing.usage import WATERMARK, Event, Slot, Stored, Total, Unfit
 from billing.usage_table import Met
 
 PATIENCE = 15  # seconds; then what is left is undecided, and the function has time to say so
-LOTS = 2520  # a multiple of every number of shards up to ten
+LOTS = 360_360  # a multiple of every number of shards there may be
 TRIES = 5  # to find out the terms on record, while they keep moving
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from billing.currencies import chargeable
-from billing.plans import MOST_METRICS, MOST_SEATS, MOST_SHARDS, SLUG, Metric, Plan
+from billing.plans import MOST_METRICS, MOST_SEATS, SLUG, Metric, Plan
 from billing.prices import PRICE
 from billing.rating import AMOUNT, MOST_TIERS, Rate, Tier
 
@@ -58,7 +58,7 @@ class Counted(BaseModel):
     kind: Literal["consumed", "held"] = "consumed"
     reset: Literal["period", "month", "day", "never"] = "period"
     late: Literal["adjust", "next_period", "reject"] = "adjust"
-    shards: Annotated[int, Field(ge=1, le=MOST_SHARDS)] = 1
+    shards: Annotated[int, Field(ge=1, le=MOST_METRICS)] = 1
     alerts: Annotated[list[Percent], Field(max_length=10)] = [50, 80, 100]
     unavailable: Literal["deny", "allow"] = "deny"
     price: Priced | None = None

@@ -47,6 +47,14 @@ def current(slug: str) -> Plan:
     return version(slug, known[slug])
 
 
+def remembered(slug: str) -> Plan:
+    """The version that was in force when that was last read, however long ago."""
+    _, known = _catalogue
+    if slug not in known:
+        raise NotFound(f"no plan {slug} is remembered")
+    return version(slug, known[slug])
+
+
 def on_sale(slug: str) -> Plan:
     """The version in force on record: what is bought, or moved to, is decided on no memory of another price."""
     found = pointer(slug)

@@ -11,7 +11,6 @@ from billing.rating import Rate
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"  # of a plan, and of what it names: features, limits, metrics
 MOST_SEATS = 1_000_000
 APART = ("version", "price", "product")  # from what a plan offers
-MOST_SHARDS = 10  # of one metric
 MOST_METRICS = 15  # of a plan, by their shards: a change of terms moves two plans' totals in a hundred writes at once
 
 

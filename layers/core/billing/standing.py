@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 
 from billing import customer_table, plan_table, usage_table
 from billing.customers import Customer
@@ -26,10 +27,10 @@ def of(id: str, at: int) -> Standing:
 
 
 def remembered(id: str, at: int) -> Standing | None:
-    """However old the memory is: for when nothing newer can be had. None: there is none."""
+    """However old the memory is, of plans too: for when nothing newer can be had. None: there is none."""
     _, customer = _known.get(id, (0.0, None))
     try:
-        return _standing(customer, at) if customer else None
+        return _standing(customer, at, plan_table.remembered) if customer else None
     except Unavailable:
         return None
 
@@ -57,10 +58,10 @@ def moved(before: Customer, after: Customer) -> list[dict]:
     return [usage_table.on_terms(after.id, *total, str(after.terms)) for total in totals]
 
 
-def _standing(customer: Customer, at: int) -> Standing:
+def _standing(customer: Customer, at: int, current: Callable[[str], Plan] = plan_table.current) -> Standing:
     subscription, bought = customer.subscription, _bought(customer)
     access = subscription is not None and subscription.access(bought, at)[0]
-    return standing_of(customer, bought, None if access else _default(), at, _ending(customer))
+    return standing_of(customer, bought, None if access else _default(current), at, _ending(customer))
 
 
 def _ending(customer: Customer) -> Ended | None:
@@ -92,10 +93,10 @@ def _bought(customer: Customer) -> Plan | None:
         return None
 
 
-def _default() -> Plan | None:
+def _default(current: Callable[[str], Plan]) -> Plan | None:
     """The default plan as it can be had now; None if there is none, or it has been retired."""
     slug = os.environ["DEFAULT_PLAN"]
     try:
-        return plan_table.current(slug) if slug else None
+        return current(slug) if slug else None
     except NotFound:
         return None

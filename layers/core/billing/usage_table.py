@@ -16,7 +16,7 @@ from typing import NamedTuple
 from billing import dynamodb
 from billing.corrections import Correction
 from billing.periods import Period, day_of, period_of
-from billing.plans import MOST_SHARDS
+from billing.plans import MOST_METRICS
 from billing.tallies import NONE, Day, Demand, Known, Move, Moves, g_of, l_of, recording, s_of, same_day
 from billing.usage import ABSENT, FOREVER, RETENTION, Event, Recorded, Slot, Stored, Total, id_of
 
@@ -157,7 +157,7 @@ def shards(customer: str, metric: str, period: Period, most: int) -> list[Total]
     What a total is split into, as each stands, be it more than the plan has now; one that is not there counts nothing.
     """
     items = {item["sk"]: item for item in _items(customer, metric, period)}
-    keys = [_sort(metric, period, shard) for shard in range(MOST_SHARDS)]
+    keys = [_sort(metric, period, shard) for shard in range(MOST_METRICS)]
     while len(keys) > most and keys[-1] not in items:
         keys.pop()
     return [_total(items.get(key)) for key in keys]
