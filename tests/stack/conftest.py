@@ -258,3 +258,18 @@ def invoke(stack):
         return json.loads(said) if said else None
 
     return call
+
+
+@pytest.fixture
+def schedules(stack):
+    """The schedules that are to come: what each hands in, by its name."""
+
+    def read():
+        group = stack.client("cloudformation").describe_stack_resource(
+            StackName=stack.stack_name, LogicalResourceId="Schedules"
+        )["StackResourceDetail"]["PhysicalResourceId"]
+        made = stack.client("scheduler").list_schedules(GroupName=group)["Schedules"]
+        found = [stack.client("scheduler").get_schedule(GroupName=group, Name=each["Name"]) for each in made]
+        return {each["Name"]: json.loads(each["Target"]["Input"]) for each in found}
+
+    return read

@@ -1,6 +1,5 @@
 """What Lambda's limit cuts short is carried on by a schedule that the function's own role has made, and that comes."""
 
-import json
 import time
 
 import pytest
@@ -14,21 +13,6 @@ def slow_stripe(stack):
     stack.simulator.latency = 4.5
     yield stack.simulator
     stack.simulator.latency = 0.0
-
-
-@pytest.fixture
-def schedules(stack):
-    """The schedules that are to come: what each hands in, by its name."""
-
-    def read():
-        group = stack.client("cloudformation").describe_stack_resource(
-            StackName=stack.stack_name, LogicalResourceId="Schedules"
-        )["StackResourceDetail"]["PhysicalResourceId"]
-        made = stack.client("scheduler").list_schedules(GroupName=group)["Schedules"]
-        found = [stack.client("scheduler").get_schedule(GroupName=group, Name=each["Name"]) for each in made]
-        return {each["Name"]: json.loads(each["Target"]["Input"]) for each in found}
-
-    return read
 
 
 @pytest.fixture
