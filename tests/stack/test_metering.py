@@ -86,6 +86,7 @@ def test_a_renewal_has_its_schedule_and_the_sweep_arranges_what_had_none(
 ):
     subscription = eve.theirs()["id"]
     use({"metric_id": "calls", "quantity": 30})
+    time.sleep(1.1)  # periods are told apart by the second
     stripe.subscriptions.update(subscription, {"billing_cycle_anchor": {"type": "now"}, "proration_behavior": "none"})
     settle()
     [name] = [each for each in schedules() if each.startswith(f"close-{subscription}-")]
