@@ -36,12 +36,12 @@ sys.path += [str(ROOT / "layers/core"), str(ROOT / "functions")]
 
 DAY = 86_400
 DAYS = 27  # of a period that have gone by: there is no month that this is longer than
-REQUESTS = {1: 40, 25: 8, 99: 4}  # of a round, by the events of each
-ROUNDS = 5  # of each way and size, one after the other: what disturbs the machine disturbs them all
-WARM = 3
+REQUESTS = {1: 40, 25: 6, 99: 2}  # of a round, by the events of each
+ROUNDS = 4  # of each way and size, one after the other: what disturbs the machine disturbs them all
+WARM = 2
 COUNTED = 2  # requests, for their units
 READ = (100, 1_000, 10_000)  # events that a total is of
-TIMES = 10  # that it is read
+TIMES = 4  # that it is read
 LOT = 98  # events of the requests that such a total is made with: as many as go in one transaction
 METRIC = "api_calls"
 FOUND = {"Query": "Items", "GetItem": "Item"}  # where the answers of reads have it
@@ -379,7 +379,7 @@ def _tell(
             units = [f"{each.units.calls}", f"{float(each.units.reads):g}", f"{each.wall_ms:.1f}", f"{dollars:.2f}"]
             rows.append([name, f"{events}", *units])
     _table(["to read a total", "of events", "calls", "read units", "ms", "store $/M reads"], rows)
-    print("(ours is GET /usage: the customer, and the total.)\n")
+    print("(ours is GET /usage: the customer, the total, and the alerts of its limit.)\n")
 
     kept = float(costs.storage_dollars(event, indexes=1))
     print(f"An event is {event} bytes, and so is its entry in the index: ${kept:.2f} a month for a million of them.")
