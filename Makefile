@@ -12,7 +12,7 @@ export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE # the SAM CLI starts in 1 s compiled, in 3 s not
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test conformance test-slow serve logs token demo plans-diff plans-apply plans-move adopt redrive reconcile setup lock clean
+.PHONY: help check format test conformance test-slow bench serve logs token demo plans-diff plans-apply plans-move adopt redrive reconcile setup lock clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,6 +35,9 @@ conformance: $(STACK) $(DYNAMODB) ## what we ask of the store holds of moto, Min
 
 test-slow: $(STACK) $(DYNAMODB) ## histories in every order, deaths at every call, bursts: each takes a minute or more
 	$(VENV)/pytest --numprocesses 2 --dist loadgroup --timeout 600 tests/slow $(ARGS)
+
+bench: $(DEV) $(DYNAMODB) ## what it takes to count usage, beside the naive way; fails if a bound is broken: [ARGS=--seed=2]
+	@$(VENV)/python -m bench.usage $(ARGS)
 
 serve: $(STACK) ## the local stack, until Ctrl-C
 	@$(VENV)/python -m local.serve

@@ -16,13 +16,12 @@ from urllib.parse import parse_qsl, urlsplit
 import boto3
 import pytest
 import stripe as library
-import yaml
 from moto import mock_aws
 from moto.dynamodb.models.dynamo_type import DynamoType
 
-TABLES = {"PLANS_TABLE": "Plans", "SUBSCRIPTIONS_TABLE": "Subscriptions", "USAGE_TABLE": "Usage"}
-TABLES |= {"WEBHOOK_EVENTS_TABLE": "WebhookEvents"}
-os.environ.update(TABLES)
+from local import tables
+
+os.environ.update(tables.TABLES)
 os.environ.update(dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x"), AWS_DEFAULT_REGION="eu-west-1")
 os.environ.update(CUSTOMER_CLAIM="sub", STRIPE_SECRET="stripe", LIVE="false", DEFAULT_PLAN="", WEBHOOK_QUEUE="")
 os.environ.update(STRIPE_TAX="false", RETURN_HOSTS="app.example.com,localhost")
@@ -50,18 +49,6 @@ PRO |= {"limits": {"max_api_calls": None, "max_projects": 100}}
 DynamoType.__deepcopy__ = lambda self, memo: self
 
 
-class Template(yaml.SafeLoader):
-    """CloudFormation's short forms become {tag: value}."""
-
-
-Template.add_multi_constructor(
-    "!",
-    lambda loader, tag, node: {
-        tag: loader.construct_sequence(node) if isinstance(node, yaml.SequenceNode) else node.value
-    },
-)
-
-
 class Moments(list):
     """Listeners, told whenever this process speaks to AWS or Stripe: "before PutItem", "after post"."""
 
@@ -80,7 +67,7 @@ class Moments(list):
 
 @pytest.fixture(scope="session")
 def template():
-    return yaml.load(Path("template.yaml").read_text(), Template)
+    return tables.template()
 
 
 @pytest.fixture(scope="session")
@@ -140,11 +127,7 @@ def furnish(template, moments, monkeypatch):
     @contextmanager
     def world():
         forget_all()
-        for table in TABLES.values():
-            wanted = template["Resources"][table]["Properties"]
-            names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
-            shape = {name: wanted[name] for name in names if name in wanted}
-            dynamodb.db().create_table(TableName=table, **shape)
+        tables.make(dynamodb.db(), template)
         made = queue.sqs().create_queue(QueueName="webhooks.fifo", Attributes={"FifoQueue": "true"})
         monkeypatch.setenv("WEBHOOK_QUEUE", made["QueueUrl"])
         scheduler.scheduler().create_schedule_group(Name="schedules")

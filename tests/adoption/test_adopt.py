@@ -14,9 +14,9 @@ from billing import customer_table, dynamodb, gateway, webhook_table
 from billing.webhooks import WebhookEvent
 from local.adopt import Wishes, adopt, listed, matched, read
 from local.stripe_account import reached
+from local.tables import TABLES
 from local.tollgate import Answer, Refused, Tollgate, Wrong
 from tests.adoption.conftest import CARRIED, FLAT, LEFT
-from tests.conftest import TABLES
 from tests.functions.at_stripe import Death, ask
 
 OFFER = {"name": "Old", "billing_interval": "month", "currency": "usd", "base_price_cents": 900}
