@@ -203,7 +203,8 @@ class Standing:
         return measure, measure.period(event.at), 0
 
     def _as_it_was(self, ended: Ended, event: Event) -> tuple[Measure, Period, int]:
-        tariff = Tariff(ended.plan, ended.period.start, ended.plan.billing_interval)
+        limits = next((tariff.limits for tariff in (self.tariff, self.lapsed) if tariff), NOTHING)
+        tariff = Tariff(ended.plan, ended.period.start, ended.plan.billing_interval, limits=limits)
         return Measure(event.metric, ended.plan.metrics[event.metric], tariff), ended.period, ended.closed
 
     def _measure(self, id: str) -> Measure:
