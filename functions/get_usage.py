@@ -6,7 +6,7 @@ from billing.entitlements import Measure
 from billing.errors import Malformed, NotFound
 from billing.periods import Period, rfc3339
 from billing.tallies import Tally
-from billing.usage import Unfit
+from billing.usage import FOREVER, Unfit
 
 
 @endpoint()
@@ -27,7 +27,7 @@ def handler(request: Request) -> dict:
     metric = measure.metric
     if span:
         held = metric.kind == "held"
-        tally = history.over(request.customer, measure.id, metric.aggregation, held, span)
+        tally = history.over(request.customer, measure.id, metric.aggregation, held, span, request.at)
         return _told(measure, tally, span)
     period = measure.period(request.at)
     total = usage_table.with_days(request.customer, measure.id, period)
@@ -53,6 +53,8 @@ def _span(query: dict) -> Period | None:
             found[name] = usage.instant(query.get(name))
         except Unfit as unfit:
             raise Malformed.of([(name, str(unfit))]) from unfit
+        if not 0 <= found[name] < FOREVER:
+            raise Malformed.of([(name, "between the years 1970 and 9999, UTC")])
     if found["start"] >= found["end"]:
         raise Malformed.of([("end", "after the start")])
     return Period(**found)

@@ -467,5 +467,5 @@ def test_whatever_is_recorded_voided_and_amended_the_total_is_that_of_the_clean_
         assert days == {day: (each.n, each.value) for day, each in expected.days.items()}
         cut = now - now % 3600 - 30 * 3600
         late = [use for use in uses if use.at >= cut]
-        told = history.over(customer, how, how, False, Period(cut, now + 3600))
+        told = history.over(customer, how, how, False, Period(cut, now + 3600), now)
         assert (told.used, told.n) == (tallies.tally(how, late).used, len(late))

@@ -5,14 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing import usage
-from billing.entitlements import Measure
+from billing.entitlements import Measure, Tariff
 from billing.periods import Period
-from billing.plans import Metric
+from billing.plans import Metric, Plan
 from billing.tallies import Tally
 from billing.usage import DAY, Slot, Unfit
 
 NOW = 1_795_000_000
 GIVEN = {"customer_id": "ada", "metric_id": "api_calls", "quantity": 5, "idempotency_key": "k"}
+TARIFF = Tariff(Plan("pro", 1, "Pro", "month", "usd", 0), NOW, "month")
 SLOT = Slot("ada", "api_calls", Period(NOW - DAY, NOW + DAY), "", True, 10, "1")
 
 
@@ -73,7 +74,7 @@ def test_a_quantity_is_a_whole_number_within_bounds(quantity):
     ids=["sum", "max", "last", "held"],
 )
 def test_which_quantities_count_is_for_the_metric_to_say(metric, fits, unfit):
-    measure = Measure("api_calls", metric, None)
+    measure = Measure("api_calls", metric, TARIFF)
 
     for quantity in fits:
         measure.suits(read(quantity=quantity))
@@ -84,7 +85,7 @@ def test_which_quantities_count_is_for_the_metric_to_say(metric, fits, unfit):
 
 
 def test_different_ones_are_told_by_their_values_and_nothing_else_has_any():
-    unique = Measure("users", Metric("l", aggregation="unique"), None)
+    unique = Measure("users", Metric("l", aggregation="unique"), TARIFF)
     one = {name: given for name, given in GIVEN.items() if name != "quantity"}
     unique.suits(usage.read(one | {"value": "bob"}, NOW))
     unique.suits(read(quantity=1, value="bob"))
@@ -93,7 +94,7 @@ def test_different_ones_are_told_by_their_values_and_nothing_else_has_any():
         (unique, "value", read(quantity=1)),
         (unique, "quantity", read(quantity=2, value="bob")),
         (unique, "quantity", read(quantity=0, value="bob")),
-        (Measure("api_calls", Metric("l"), None), "value", read(value="bob")),
+        (Measure("api_calls", Metric("l"), TARIFF), "value", read(value="bob")),
     ):
         with pytest.raises(Unfit) as refusal:
             measure.suits(event)

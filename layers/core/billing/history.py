@@ -7,20 +7,22 @@ from billing import tallies, usage_table
 from billing.errors import Contended, RangeTooLarge
 from billing.periods import DAY, Period, day_of, start_of
 from billing.tallies import Day, Tally, Use
+from billing.usage import RETENTION
 
 MOST = 50_000  # events that are read one by one
+INSTEAD = "ask for less, or from midnight to midnight, UTC"
 PAUSES = (0.1, 0.3, 0.6, 1.0)  # seconds: the index is a moment behind the totals
 
 
-def over(customer: str, metric: str, aggregation: str, held: bool, span: Period) -> Tally:
+def over(customer: str, metric: str, aggregation: str, held: bool, span: Period, at: int) -> Tally:
     """
     Exact, or Contended if the index does not have all events yet. `used` of what is held is how much of it there was
-    at the end. RangeTooLarge: too many events would have to be read.
+    at the end. RangeTooLarge: too many events would have to be read, or some are no longer kept.
     """
     for pause in (*PAUSES, None):
         known = usage_table.days(customer, metric, aggregation)
         one_by_one = _one_by_one(known, aggregation, span)
-        uses = _read(customer, metric, known, one_by_one)
+        uses = _read(customer, metric, known, one_by_one, at - RETENTION)
         if uses is not None:
             return _put_together(known, uses, aggregation, held, span)
         if pause:
@@ -31,18 +33,21 @@ def over(customer: str, metric: str, aggregation: str, held: bool, span: Period)
 def _one_by_one(known: dict[str, Day], aggregation: str, span: Period) -> list[str]:
     """The days whose events have to be read: those at the edges; where values are told apart, all."""
     edges = {day_of(edge) for edge in span if edge % DAY}
-    days = [day for day in known if day in edges or (aggregation == "unique" and _within(day, span))]
+    counted = [day for day, each in known.items() if each.n]
+    days = [day for day in counted if day in edges or (aggregation == "unique" and _within(day, span))]
     if sum(known[day].n for day in days) > MOST:
-        raise RangeTooLarge(f"more than {MOST} events would have to be read: begin and end at midnight, UTC")
+        raise RangeTooLarge(f"more than {MOST} events would have to be read: {INSTEAD}")
     return days
 
 
-def _read(customer: str, metric: str, known: dict[str, Day], days: Iterable[str]) -> list[Use] | None:
+def _read(customer: str, metric: str, known: dict[str, Day], days: Iterable[str], kept: int) -> list[Use] | None:
     """None: some of them are not to be seen yet."""
     uses = []
     for day in days:
         of_day = list(usage_table.of_day(customer, metric, day))
         if not known[day].is_of([each.live for each in of_day]):
+            if start_of(day) < kept:
+                raise RangeTooLarge(f"the events of {day} are no longer kept: {INSTEAD}")
             return None
         uses += [each.event.use for each in of_day if each.live]
     return uses
