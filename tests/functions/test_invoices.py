@@ -8,6 +8,7 @@ import pytest
 from billing import customer_table, records
 from billing.customers import Revision
 from billing.invoices import Invoice
+from tests.functions import metered
 
 SOON = int(time.time()) + 600
 
@@ -275,6 +276,61 @@ def test_an_invoice_that_falls_into_a_pause_is_said_to(api, subscribed, clock):
         told.append(api("GET", "/invoices/upcoming").json["collection_paused"])
 
     assert told == [False, True, True, False]  # what ends in time does not touch it
+
+
+def test_what_has_been_used_is_told_as_far_as_it_has_come(api, metered_plan, use, clock):
+    use({"metric_id": "calls", "quantity": 25, "idempotency_key": "a"})
+    use({"metric_id": "tokens", "quantity": 12, "idempotency_key": "b"})
+    coming = api("GET", "/invoices/upcoming").json
+
+    assert coming["usage"] == [
+        {
+            "metric": "calls",
+            "quantity": 25,
+            "amount_cents": 30,
+            "lines": [{"quantity": 15, "unit_amount": "2", "flat_amount": "0", "amount": "30"}],
+        },
+        {"metric": "exports", "quantity": 0, "amount_cents": 0, "lines": []},
+        {
+            "metric": "tokens",
+            "quantity": 12,
+            "amount_cents": 53,
+            "lines": [
+                {"quantity": 10, "unit_amount": "5", "flat_amount": "0", "amount": "50"},
+                {"quantity": 2, "unit_amount": "1.5", "flat_amount": "0", "amount": "3"},
+            ],
+        },
+    ]
+    assert (coming["usage_cents"], coming["total_cents"], len(coming["lines"])) == (83, 1000, 1)
+
+
+def test_of_a_plan_before_that_had_it_too(api, metered_plan, use):
+    use({"metric_id": "calls", "quantity": 25, "idempotency_key": "a"})
+    use({"metric_id": "exports", "quantity": 1, "idempotency_key": "b"})
+    assert api("PUT", "/subscription/plan", {"plan_slug": "other"}).status == 200
+    told = {each["metric"]: each["amount_cents"] for each in api("GET", "/invoices/upcoming").json["usage"]}
+    assert told == {"calls": 75, "exports": 50, "tokens": 0}
+
+
+def test_on_trial_it_costs_nothing(api, plans, use):
+    assert api("PUT", "/plans/free", metered.PLANS["free"]).status == 200
+    assert api("POST", "/subscription", {"plan_slug": "free", "payment_method": "pm_card_visa"}).status == 200
+    use({"metric_id": "calls", "quantity": 25, "idempotency_key": "a"})
+    coming = api("GET", "/invoices/upcoming").json
+    assert [(each["quantity"], each["amount_cents"]) for each in coming["usage"]] == [(25, 0), (0, 0), (0, 0)]
+    assert coming["usage_cents"] == 0
+
+
+def test_without_a_price_for_usage_none_is_told(api, subscribed):
+    coming = api("GET", "/invoices/upcoming").json
+    assert (coming["usage"], coming["usage_cents"]) == ([], 0)
+
+
+@pytest.fixture
+def metered_plan(api):
+    for slug in ("metered", "other"):
+        assert api("PUT", f"/plans/{slug}", metered.PLANS[slug]).status == 200
+    assert api("POST", "/subscription", {"plan_slug": "metered", "payment_method": "pm_card_visa"}).status == 200
 
 
 def test_a_draft_that_was_deleted_at_stripe_is_on_no_page(api, subscribed, stripe, hear):

@@ -45,7 +45,7 @@ def close(customer: str, subscription: str, start: int, at: int) -> None:
         return
     stated = [
         statement
-        for metric, (plan, counted_by) in _priced(asked.closing).items()
+        for metric, (plan, counted_by) in priced(asked.closing.plans).items()
         for statement in _state(customer, asked.closing, metric, plan, counted_by, at)
     ]
     _bill([statement for statement in stated if statement.billed is None], asked)
@@ -53,17 +53,15 @@ def close(customer: str, subscription: str, start: int, at: int) -> None:
     counted("PeriodsClosed", subscription=subscription, statements=len(stated))
 
 
-def _priced(closing: Closing) -> dict[str, tuple[Plan, Metric]]:
+def priced(plans: Sequence[list]) -> dict[str, tuple[Plan, Metric]]:
     """
-    By the plan that was in force at the close; what that does not have, and one before it in the period had, by the
-    last of those. A total has the shards of whichever plan splits it most.
+    The metrics of a period that cost something, by the last of its plans (slug, version); what that does not have, and
+    one before it had, by the last of those.
     """
     found: dict[str, tuple[Plan, Metric]] = {}
-    for slug, version in [*closing.had, [closing.plan, closing.version]]:
+    for slug, version in plans:
         plan = plan_table.version(slug, version)
-        for id, metric in plan.metrics.items():
-            shards = max(metric.shards, found[id][1].shards if id in found else 1)
-            found[id] = plan, replace(metric, shards=shards)
+        found |= {id: (plan, metric) for id, metric in plan.metrics.items()}
     return {id: (plan, metric) for id, (plan, metric) in found.items() if metric.price}
 
 

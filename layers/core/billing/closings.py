@@ -24,6 +24,11 @@ class Closing:
     had: list[list] = field(default_factory=list)  # [slug, version] of the plans before in it, the last one last
     currency: str = "usd"
 
+    @property
+    def plans(self) -> list[list]:
+        """Slug and version of all that were in force in it, the last one last."""
+        return [*self.had, [self.plan, self.version]]
+
 
 def boundary(theirs: Theirs, at: int) -> int:
     """Up to where its periods have ended."""

@@ -79,6 +79,13 @@ def closed(id: str, subscription: str, start: int) -> Asked | None:
     return Asked(Closing(**_fields(found)), times)
 
 
+def closings(id: str) -> list[Closing]:
+    """All periods of a customer that have ended and are billed by usage, closed yet or not: the first to end first."""
+    found = dynamodb.query(TABLE, _pk(id), "closing#")
+    told = [{name: value for name, value in _fields(item).items() if name != "times"} for item in found]
+    return sorted((Closing(**each) for each in told), key=lambda each: each.end)
+
+
 def closes_again(id: str, subscription: str, start: int, due: int) -> dict:
     """A write along with what is told of a period that has been closed: that is to be billed, too."""
     change = "SET waits = :close, since = if_not_exists(since, :due) ADD times :one"

@@ -45,7 +45,7 @@ class Ended(NamedTuple):
 
     plan: Plan
     period: Period
-    due: int = FOREVER  # when it is billed; FOREVER: it is
+    due: int = FOREVER  # when it is billed; what comes later is an adjustment
     closed: int = 0  # statements that have been made of it
 
     def covers(self, event: Event, at: int) -> bool:
@@ -230,18 +230,18 @@ def standing_of(
 ) -> Standing:
     """`bought`: the version of the plan that its subscription has. The default plan counts by calendar months, UTC."""
     subscription, terms, reason, lapsed = customer.subscription, customer.terms, "no_subscription", None
-    limits = customer.limits
+    limits, over = customer.limits, 0
     if subscription:
         access, reason = subscription.access(bought, at)
         anchor, since = subscription.theirs.anchor, subscription.anchored_at
         paid = Tariff(bought, anchor, bought.billing_interval, since, limits) if bought else None
         if access:
             return Standing(customer.id, reason, str(terms), terms, paid, ending=ending)
-        lapsed = None if subscription.theirs.ended else paid
+        lapsed, over = (None, subscription.metered_from or 0) if subscription.theirs.ended else (paid, 0)
     if not default:
         return Standing(customer.id, reason, f"{terms}:-:0", terms, None, lapsed, ending)
     by_default = f"{terms}:{default.slug}:{default.version}"
-    free = Tariff(default, 0, "month", 0, limits)
+    free = Tariff(default, 0, "month", over, limits)
     return Standing(customer.id, reason, by_default, terms, free, lapsed, ending)
 
 

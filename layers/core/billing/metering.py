@@ -57,7 +57,7 @@ class _Batch:
         self.lot = randrange(LOTS)  # which shard of a total is counted in
         self.verdicts: dict[tuple[str, str], dict] = {}  # by key and body
         self.fresh: set[str] = set()  # customers whose standing has been read for this request
-        self.ended: dict[tuple[str, str], list[Ended]] = {}  # periods that have been billed, by customer and metric
+        self.ended: dict[str, list[Ended]] = {}  # periods that are billed by usage, by customer
         self.closed: dict[str, dict[tuple[str, Period], int]] = defaultdict(dict)  # met as such, by customer
 
     def decide(self, events: Sequence[Event]) -> None:
@@ -118,13 +118,13 @@ class _Batch:
             return self._place(event)
 
     def _place(self, event: Event) -> tuple[Slot, Event]:
-        stands, whose = standing.of(event.customer, self.at), (event.customer, event.metric)
+        stands = standing.of(event.customer, self.at)
         closed = self.closed[event.customer]
         try:
-            return stands.slot(event, self.at, self.lot, self.ended.get(whose), closed)
+            return stands.slot(event, self.at, self.lot, self.ended.get(event.customer), closed)
         except Earlier:
-            self.ended[whose] = standing.ended(*whose)
-            return stands.slot(event, self.at, self.lot, self.ended[whose], closed)
+            self.ended[event.customer] = standing.ended(event.customer)
+            return stands.slot(event, self.at, self.lot, self.ended[event.customer], closed)
 
     def _refresh(self, customer: str) -> None:
         if not self.fresh:

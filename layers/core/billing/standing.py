@@ -73,13 +73,12 @@ def _ending(customer: Customer) -> Ended | None:
     return Ended(plan, Period(ending.start, ending.end), ending.due)
 
 
-def ended(customer: str, metric: str) -> list[Ended]:
-    """The periods of a metric that have been billed."""
-    found = usage_table.billed(customer, metric)
+def ended(customer: str) -> list[Ended]:
+    """All periods that have ended and are billed by usage, by each plan there was in them, the last one first."""
     return [
-        Ended(plan_table.version(total.plan, total.version), Period(start, total.ends), closed=total.closed)
-        for start, total in found
-        if total.plan and total.ends
+        Ended(plan_table.version(slug, version), Period(closing.start, closing.end), closing.due)
+        for closing in customer_table.closings(customer)
+        for slug, version in reversed(closing.plans)
     ]
 
 

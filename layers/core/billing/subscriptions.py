@@ -52,6 +52,11 @@ class Subscription:
         granted = theirs.trial is not None and theirs.trial_ends_at == self.trial_until
         return theirs.status == "trialing" and granted
 
+    @property
+    def plans(self) -> list[list]:
+        """Slug and version of all in the period that runs, the last one last."""
+        return [*self.had, [self.plan, self.plan_version]] if self.plan else self.had
+
     def access(self, plan: Plan | None, at: int) -> tuple[bool, str]:
         """Whether it gives access now, and why. An unknown status: as the last known one."""
         status = self.known_status
@@ -315,11 +320,10 @@ class Subscription:
 
     def closed(self, after: Subscription, at: int) -> list[Closing]:
         """The periods that have ended between this and what it has become, if something is to be billed for them."""
-        plans = [*self.had, [self.plan, self.plan_version]] if self.plan else self.had
-        if not self.usage_priced or not plans:
+        if not self.usage_priced or not self.plans:
             return []
         begun = self.metered_from or self.theirs.current_period_start
-        *had, (slug, version) = plans
+        *had, (slug, version) = self.plans
         unpaid = self.known_status in (None, "incomplete") and after.theirs.ended
         return closings(self.theirs, (slug, version), had, begun, after.metered_from or begun, unpaid, at)
 

@@ -106,12 +106,6 @@ def of_day(customer: str, metric: str, day: str) -> Iterator[Recorded]:
             return
 
 
-def billed(customer: str, metric: str) -> list[tuple[int, Total]]:
-    """The totals of periods that have been closed, each by its start."""
-    items = dynamodb.query(TABLE, _owner(customer), f"{metric}#")
-    return [(_start(item), _total(item)) for item in items if "closed" in item and item["sk"].count("#") == 1]
-
-
 def room(slot: Slot) -> int:
     """Events that go in one transaction, beside the total, a check of the customer, the month and a closing."""
     spare = ACTIONS - (3 if slot.month or slot.closed else 2)
