@@ -20,8 +20,9 @@ from moto import mock_aws
 from moto.dynamodb.models.dynamo_type import DynamoType
 
 from local import tables
+from local.tables import TABLES
 
-os.environ.update(tables.TABLES)
+os.environ.update(TABLES)
 os.environ.update(dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x"), AWS_DEFAULT_REGION="eu-west-1")
 os.environ.update(CUSTOMER_CLAIM="sub", STRIPE_SECRET="stripe", LIVE="false", DEFAULT_PLAN="", WEBHOOK_QUEUE="")
 os.environ.update(STRIPE_TAX="false", RETURN_HOSTS="app.example.com,localhost")
