@@ -17,6 +17,7 @@ import boto3
 import pytest
 import stripe as library
 from moto import mock_aws
+from moto.core.serialize import AttributePicker
 from moto.dynamodb.models.dynamo_type import DynamoType
 
 from local import tables
@@ -48,6 +49,13 @@ PRO |= {"limits": {"max_api_calls": None, "max_projects": 100}}
 
 # moto copies all that is on record for each transaction. Values are never changed in place, so they need no copies.
 DynamoType.__deepcopy__ = lambda self, memo: self
+
+# moto looks for each of the ten kinds that a value may be of under every name that it might have. It has one.
+KINDS = {"S", "N", "B", "SS", "NS", "BS", "M", "L", "NULL", "BOOL"}
+looked_up = AttributePicker.__call__
+AttributePicker.__call__ = lambda self, about: (
+    about.obj.get(about.key) if about.key in KINDS and isinstance(about.obj, dict) else looked_up(self, about)
+)
 
 
 class Moments(list):
