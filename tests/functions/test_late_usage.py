@@ -82,6 +82,7 @@ def billed(period, *metrics):
     for metric in metrics:
         closed(metric, period)
     found = customer_table.closed("ada", "sub_1", period.start)
+    assert found
     customer_table.is_closed("ada", found)
     assert asked(period) == 0
 

@@ -139,6 +139,21 @@ def test_what_is_counted_already_is_told_so_even_if_the_store_names_only_the_ful
     assert (other["status"], other["used"], used()["used"]) == ("over_limit", 10, 10)
 
 
+def test_what_is_counted_already_takes_no_room_from_what_is_new_even_then(use, used, pro):
+    use({"quantity": 2, "idempotency_key": "k"})
+
+    def only_the_total(parsed, **_):
+        for reason in parsed.get("CancellationReasons", [])[:-1]:
+            reason.clear()
+            reason["Code"] = "None"
+
+    dynamodb.db().meta.events.register("after-call.dynamodb.TransactWriteItems", only_the_total)
+    answer = use({"quantity": 2, "idempotency_key": "k"}, {"quantity": 8, "idempotency_key": "l"})
+
+    assert [each["duplicate"] for each in answer.json["events"]] == [True, False]
+    assert (statuses(answer), used()["used"]) == (["recorded", "recorded"], 10)
+
+
 def test_a_period_that_is_closed_takes_no_more(use, used, pro):
     use({"quantity": 4, "idempotency_key": "k"})
     (total,) = items("T#ada")

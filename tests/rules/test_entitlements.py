@@ -4,7 +4,8 @@ import pytest
 
 from billing import usage
 from billing.customers import Customer
-from billing.entitlements import allowance, feature, metered, standing_of
+from billing.entitlements import Earlier, Ended, allowance, feature, metered, standing_of
+from billing.periods import Period
 from billing.plans import Metric, Plan
 from billing.subscriptions import DAY
 from billing.theirs import Theirs
@@ -148,3 +149,81 @@ def test_a_metric_is_found_by_its_own_name_and_by_that_of_its_limit():
 
     assert metered(standing, "api_calls") == metered(standing, "max_api_calls") == standing.measures()[0]
     assert metered(standing, "max_projects") is None
+
+
+POLICIES = {late: Metric("max_teams", enforcement="soft", late=late) for late in ("adjust", "next_period", "reject")}
+TOLD = replace(PRO, metrics=PRO.metrics | POLICIES | {"monthly": replace(POLICIES["reject"], reset="month")})
+OVER = END + usage.WATERMARK  # the instant from which the period that ended at END is over for good
+
+
+def renewed(anchor=START):
+    """Ada's standing when her period has ended and the next has begun."""
+    began = replace(THEIRS, anchor=anchor, current_period_start=END, current_period_end=END + 30 * DAY)
+    return standing_of(ADA.absorb(began, TOLD, END).customer, TOLD, None, END)
+
+
+def test_until_the_watermark_an_event_is_of_its_period_and_then_as_its_metric_says():
+    standing, last = standing_of(ADA, TOLD, None, START), END - 1
+    end = standing.measures()[0].period(last).end
+    over = end + usage.WATERMARK
+
+    for metric in POLICIES:
+        assert slot(standing, event(metric, last), over - 1).period.end == end
+    assert slot(standing, event("adjust", last), over).period.end == end
+    assert refused(standing, event("reject", last), over) == "too_late"
+    moved, counted = standing.slot(event("next_period", last), over)
+    assert (moved.period.start, counted.at, counted.happened) == (end, over, last)
+    assert slot(standing, event("monthly", START), over).period.end < over
+
+
+def test_an_event_of_before_the_anchor_moved_needs_to_know_what_was_billed():
+    moved = renewed(anchor=END)
+    moved = replace(moved, tariff=moved.tariff and moved.tariff._replace(since=END))
+
+    with pytest.raises(Earlier):
+        moved.slot(event("adjust", END - 1), OVER)
+    billed = [Ended(TOLD, Period(START, END - 100), closed=3), Ended(TOLD, Period(END - 100, END), closed=2)]
+    found = slot(moved, event("adjust", END - 1), OVER, ended=billed)
+    assert (found.period, found.closed) == (Period(END - 100, END), 2)
+    assert slot(moved, event("adjust", END), OVER).closed == 0  # of what runs, nothing else needs to be known
+
+
+def test_what_has_turned_out_to_be_closed_is_late_whatever_the_clock_says():
+    standing = standing_of(ADA, TOLD, None, START)
+    period = standing.measures()[0].period(START)
+    known = {(metric, period): 2 for metric in POLICIES} | {("api_calls", period): 2}
+
+    assert slot(standing, event("adjust"), closed=known).closed == 2
+    with pytest.raises(Unfit, match="billed"):
+        standing.slot(event("reject"), START, closed=known)
+    with pytest.raises(Unfit) as unfit:
+        standing.slot(event("api_calls"), START, closed=known)
+    assert unfit.value.reason == "period_closed"
+
+
+def test_of_a_period_that_has_just_ended_its_own_plan_tells_what_counts():
+    older = replace(TOLD, version=2, metrics={"adjust": replace(POLICIES["adjust"], aggregation="max")})
+    ending = Ended(older, Period(END - 100, END), OVER)
+    standing = replace(renewed(), ending=ending)
+
+    then, now = slot(standing, event("adjust", END - 1), END), slot(standing, event("adjust", END), END)
+    assert (then.period, then.aggregation, now.aggregation) == (Period(END - 100, END), "max", "sum")
+    assert slot(standing, event("adjust", END - 1), OVER + DAY).period == ending.period  # nobody has closed it
+
+
+def test_on_a_test_clock_a_period_that_was_ended_ahead_of_time_ends_when_that_was_seen():
+    seen = START + 5 * DAY
+    ending = Ended(TOLD, Period(START, END), seen + usage.WATERMARK)
+
+    assert ending.covers(event("adjust", seen + 60), seen + 60)
+    assert ending.covers(event("adjust", seen - 60), seen + 2 * usage.WATERMARK)
+    assert not ending.covers(event("adjust", seen + 60), seen + 2 * usage.WATERMARK)
+
+
+def test_what_is_late_goes_where_the_total_was_closed_and_the_rest_into_any_shard():
+    sharded = replace(TOLD, metrics={"adjust": replace(POLICIES["adjust"], shards=4)})
+    standing = standing_of(ADA, sharded, None, START)
+    end = standing.measures()[0].period(END - 1).end
+
+    assert slot(standing, event("adjust", END - 1), END, lot=7).shard == 3
+    assert slot(standing, event("adjust", END - 1), end + usage.WATERMARK, lot=7).shard == 0

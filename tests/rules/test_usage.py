@@ -8,7 +8,7 @@ from billing import usage
 from billing.entitlements import Measure, Tariff
 from billing.periods import Period
 from billing.plans import Metric, Plan
-from billing.tallies import Tally
+from billing.tallies import Known, Tally, rank
 from billing.usage import DAY, Slot, Unfit
 
 NOW = 1_795_000_000
@@ -187,3 +187,64 @@ def test_terms_only_go_forward():
 
 def test_another_default_plan_is_another_deployment_and_takes_over():
     assert usage.supersedes("1:basic:1", "1:free:9") and usage.supersedes("1:-:0", "1:free:9")
+
+
+HELD = SLOT._replace(held=True)
+
+
+def course(used, events):
+    """What there is after each event."""
+    return [used := used + event.quantity for event in events]
+
+
+@settings(derandomize=True)
+@given(st.lists(st.integers(-9, 9).filter(bool), max_size=8), st.integers(0, 20))
+def test_what_is_held_never_goes_below_zero_nor_up_above_its_limit(quantities, used):
+    events = [read(idempotency_key=str(n), quantity=quantity) for n, quantity in enumerate(quantities)]
+    chosen = HELD.fit(events, Tally(used), {})
+
+    for event, after in zip(chosen, course(used, chosen), strict=True):
+        assert after >= 0 and (after <= 10 or event.quantity < 0)
+
+
+@settings(derandomize=True)
+@given(st.lists(st.integers(-9, 9).filter(bool), min_size=1, max_size=8), st.integers(0, 20), st.integers(0, 30))
+def test_the_bounds_of_a_write_are_those_within_which_all_of_it_fits(quantities, used, other):
+    events = [read(idempotency_key=str(n), quantity=quantity) for n, quantity in enumerate(quantities)]
+    least, most = HELD.bounds(events)
+    within = (least is None or other >= least) and (most is None or other <= most)
+
+    assert within == (HELD.fit(events, Tally(other), {}) == events)
+
+
+def test_a_peak_and_a_level_are_held_against_the_limit_by_themselves():
+    events = [read(idempotency_key=str(n), quantity=n) for n in (4, 11, 10)]
+
+    for how in ("max", "last"):
+        slot = SLOT._replace(aggregation=how)
+        assert [event.quantity for event in slot.fit(events, Tally(30), {})] == [4, 10]
+        assert [event.quantity for event in slot._replace(hard=False).over(events, Tally(30), {})] == [11]
+        assert slot.bounds(events) == (None, None)
+
+
+def test_of_different_ones_only_a_new_one_takes_room():
+    slot, known = SLOT._replace(aggregation="unique", limit=2), {"bob": Known(3), "dan": Known(0)}
+    events = [
+        read(idempotency_key=str(n), quantity=1, value=value) for n, value in enumerate(("bob", "dan", "eve", "dan"))
+    ]
+
+    assert [event.value for event in slot.fit(events, Tally(1), known)] == ["bob", "dan", "dan"]
+    assert slot.after(slot.fit(events, Tally(1), known), Tally(1), known) == 2
+    assert (slot.bounds(events, fresh=2), slot.bounds(events, fresh=0)) == ((None, 0), (None, None))
+
+
+def test_what_is_used_afterwards_is_told_for_every_way_of_adding_up():
+    early, late = read(idempotency_key="a", quantity=3), read(idempotency_key="b", quantity=2)
+    met = Tally(4, latest=rank(replace(early, at=early.at + 5).use))
+    later = replace(late, at=late.at + 60)
+
+    assert SLOT.after([early, late], met, {}) == 9
+    assert SLOT._replace(aggregation="max").after([early, late], met, {}) == 4
+    assert SLOT._replace(aggregation="last").after([early], met, {}) == 4
+    assert SLOT._replace(aggregation="last").after([later, early], met, {}) == 2
+    assert SLOT.after([], met, {}) == 4
