@@ -105,8 +105,9 @@ class Metered:
         return len(due)
 
     def closes_now(self, start=None):
-        about = {"customer": "ada", "subscription": self.id, "start": start or self.stated()[0].start}
-        close_period.handler(about, self.context)
+        start = start or self.stated()[0].start
+        (closing,) = [each for each in customer_table.closings("ada") if each.start == start]
+        close_period.handler({"customer": "ada", "subscription": closing.subscription, "start": start}, self.context)
 
     # What there is
 

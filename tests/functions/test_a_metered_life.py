@@ -84,7 +84,9 @@ def test_renewed_changed_twice_corrected_late_and_cancelled_it_pays_what_it_has_
         life.used[f"fix-{key}"] = metric, quantity or 0, at
 
     ada.passes(days=4)
-    uses("calls", 123), uses("exports", 41), uses("tokens", 7)
+    uses("calls", 123)
+    uses("exports", 41)
+    uses("tokens", 7)
     wrong = next(iter(life.used))
     ada.passes(days=9)
     uses("tokens", 30)
@@ -93,7 +95,9 @@ def test_renewed_changed_twice_corrected_late_and_cancelled_it_pays_what_it_has_
     ada.closes()
     ada.settles()
 
-    uses("calls", 50), uses("exports", 10), uses("tokens", 11)
+    uses("calls", 50)
+    uses("exports", 10)
+    uses("tokens", 11)
     ada.passes(days=10)
     ada.changes("other")
     life.periods[-1][2].append("other")
@@ -109,7 +113,8 @@ def test_renewed_changed_twice_corrected_late_and_cancelled_it_pays_what_it_has_
     ada.on_schedule()
 
     ada.passes(days=100)
-    uses("calls", 1000), uses("exports", 1)
+    uses("calls", 1000)
+    uses("exports", 1)
     last = list(life.used)[-2]
     ada.passes(minutes=1)
     ada.cancels(immediately=True, unused_time="none")

@@ -5,7 +5,7 @@ from botocore.exceptions import EndpointConnectionError
 
 import process_webhook
 from tests.functions.at_stripe import batch, pays_with
-from tests.functions.metered import ada, arranged  # noqa: F401
+from tests.functions.metered import PLANS, ada, arranged  # noqa: F401
 from tests.functions.test_sweep import counts  # noqa: F401
 
 
@@ -427,3 +427,83 @@ def test_a_total_that_was_split_before_the_plan_changed_is_counted_whole(ada):  
     ada.ends()
     ada.closes()
     assert [each.quantity for each in ada.stated("tokens")] == [13]
+
+
+def late(ada, at, **said):  # noqa: F811
+    return ada.uses("calls", 5, at=at, **said)
+
+
+def test_what_comes_between_the_time_of_the_close_and_the_close_is_in_it(used):
+    """Nobody has closed it yet: EventBridge is late, say, or Stripe out of reach."""
+    start = used.period()[0]
+    used.changes("yearly")
+    used.hears()
+    used.passes(hours=5)
+    late(used, start + 60)
+    used.closes_now(start)
+    assert [(each.start, each.quantity) for each in used.stated("calls")] == [(start, 35)]
+
+
+def test_of_two_periods_that_end_at_once_each_has_what_was_used_in_it(used):
+    first = used.period()[0]
+    used.changes("yearly")
+    used.passes(minutes=5)
+    second = used.period()[0]
+    used.uses("calls", 20)
+    used.passes(minutes=5)
+    used.cancels(immediately=True, unused_time="none")
+    used.passes(minutes=5)
+    for start in (first, second):
+        late(used, start + 60)
+    used.hears()
+    used.passes(hours=1)
+    for start in (first, second):
+        used.closes_now(start)
+    assert [(each.start, each.quantity) for each in used.stated("calls")] == [(first, 35), (second, 25)]
+
+
+def test_what_only_the_plan_before_had_may_come_late_too(used):
+    start = used.period()[0]
+    used.changes("other")
+    used.cancels(immediately=True, unused_time="none")
+    used.passes(minutes=5)
+    used.uses("exports", 10, at=start + 60)
+    used.passes(hours=1)
+    used.closes_now(start)
+    assert [each.quantity for each in used.stated("exports")] == [21]
+    used.uses("exports", 10, at=start + 60)
+    used.closes_now(start)
+    assert used.billed()["exports", 1] == (50, "manual paid")
+
+
+def test_a_late_event_of_one_that_has_ended_is_not_the_default_plans(used, monkeypatch):
+    start = used.period()[0]
+    used.cancels(immediately=True, unused_time="none")
+    used.passes(hours=1)
+    used.closes_now(start)
+    monkeypatch.setenv("DEFAULT_PLAN", "plain")
+    assert (
+        used.api("PUT", "/plans/plain", PLANS["plain"] | {"metrics": {"calls": {"enforcement": "soft"}}}).status == 200
+    )
+    late(used, start + 60)
+    late(used, used.now)
+    used.closes_now(start)
+    assert [(each.number, each.quantity) for each in used.stated("calls")] == [(0, 30), (1, 35)]
+
+
+def test_what_is_used_between_two_subscriptions_is_of_neither(used):
+    """Nothing gives access then; what is said late of the first is the first's."""
+    start = used.period()[0]
+    first = used.id
+    used.cancels(immediately=True, unused_time="none")
+    used.passes(hours=1)
+    used.hears()
+    used.closes_now(start)
+    used.subscribes()
+    used.passes(hours=1)
+    late(used, start + 60)
+    used.closes_now(start)
+    used.ends()
+    used.closes()
+    told = [(each.subscription == first, each.number, each.quantity) for each in used.stated("calls")]
+    assert told == [(True, 0, 30), (True, 1, 35), (False, 0, 0)]

@@ -36,7 +36,7 @@ def billed(ada):
     return ada
 
 
-def alter(key, change, /, **values):
+def alter(key, change, **values):
     pk = f"E#{usage.id_of('ada', key)}"
     dynamodb.transact([dynamodb.update("Usage", {"pk": pk, "sk": "event"}, change, **values)])
 
@@ -76,7 +76,7 @@ def test_the_lines_of_a_charge_are_what_is_on_the_invoice(billed, explain):
         ("SET #at = #at + :n", {"n": 1}),
         ("SET series = :gone", {"gone": "ada#calls#2020-01-01"}),
         ("SET statement = :n", {"n": 1}),
-        ("SET corrected_by = :key, corrected_in = :n", {"key": "x", "n": 0}),
+        ("SET corrected_by = :by, corrected_in = :n", {"by": "x", "n": 0}),
     ],
 )
 def test_an_event_that_someone_has_altered_proves_nothing(billed, explain, change, values):
