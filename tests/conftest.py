@@ -53,8 +53,8 @@ DynamoType.__deepcopy__ = lambda self, memo: self
 # moto looks for each of the ten kinds that a value may be of under every name that it might have. It has one.
 KINDS = {"S", "N", "B", "SS", "NS", "BS", "M", "L", "NULL", "BOOL"}
 looked_up = AttributePicker.__call__
-AttributePicker.__call__ = lambda self, about: (
-    about.obj.get(about.key) if about.key in KINDS and isinstance(about.obj, dict) else looked_up(self, about)
+AttributePicker.__call__ = lambda self, context: (
+    context.obj.get(context.key) if context.key in KINDS and isinstance(context.obj, dict) else looked_up(self, context)
 )
 
 
