@@ -263,3 +263,15 @@ def test_it_is_found_among_those_made_since(theirs, stripe, clock):
     clock.pass_by(days=2)
     again = overage.charge_alone(theirs, [item()], "final:sub:1", taxed=False, since=int(clock.now()) - 3 * 24 * HOUR)
     assert (again.id, len(one_off(stripe))) == (made.id, 1)
+
+
+def test_what_died_before_it_was_finalized_is_finished_and_nothing_else_is(theirs, stripe, renewal, moments):
+    die_at(moments, 3)
+    with pytest.raises(Death):
+        overage.charge_alone(theirs, [item(700, "a"), item(800, "b")], "final:sub:1", taxed=False)
+    alone = one_off(stripe)[0]["id"]
+    for _ in range(2):
+        overage.finish(alone)
+        overage.finish(renewal.id)
+    assert (stripe.invoices[alone]["status"], stripe.invoices[alone]["amount_paid"]) == ("paid", 1500)
+    assert stripe.invoices[renewal.id]["status"] == "draft"

@@ -4,7 +4,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 import process_webhook
-from tests.functions.at_stripe import batch, pays_with
+from tests.functions.at_stripe import ask, batch, pays_with
 from tests.functions.metered import PLANS, ada, arranged  # noqa: F401
 from tests.functions.test_sweep import counts  # noqa: F401
 
@@ -507,3 +507,15 @@ def test_what_is_used_between_two_subscriptions_is_of_neither(used):
     used.closes()
     told = [(each.subscription == first, each.number, each.quantity) for each in used.stated("calls")]
     assert told == [(True, 0, 30), (True, 1, 35), (False, 0, 0)]
+
+
+def test_what_a_customer_owes_that_stripe_has_deleted_is_told_once_and_given_up(used, caplog):
+    ask(used.stripe, "DELETE", f"/v1/customers/{used.customer()}")
+    used.hears()
+    used.passes(hours=1)
+    start = used.waiting()[0]
+    for _ in range(2):
+        used.closes_now(start)
+    assert {each.billed for each in used.stated()} == {"nobody"}
+    told = [each for each in caplog.records if each.getMessage() == "usage_unbilled"]
+    assert [vars(each)["cents"] for each in told] == [196] and used.waiting() == []

@@ -12,14 +12,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 from billing import customer_table, dynamodb, gateway, overage, plan_table, scheduler, statement_table, usage_table
-from billing.api import counted, logger
+from billing.api import alarmed, counted, logger
 from billing.closings import Closing
 from billing.customer_table import Asked
 from billing.errors import Contended, InvoiceClosed, Unavailable
 from billing.overage import Item
 from billing.periods import Period, rfc3339
 from billing.plans import Metric, Plan
-from billing.statements import NOTHING, Statement
+from billing.statements import NOBODY, NOTHING, Statement
 from billing.theirs import Theirs
 
 TRIES = 10  # while events of the past keep coming
@@ -108,10 +108,19 @@ def _rated(statement: Statement, metric: Metric) -> Statement:
 
 
 def _bill(statements: list[Statement], asked: Asked) -> None:
-    """Whoever died after an invoice of its own was made for them, and before it was finalized, has left that to do."""
+    """
+    Whoever died after an invoice of its own was made for them, and before it was finalized, has left that to do. From
+    a customer that Stripe has deleted nothing can be had.
+    """
     if not statements:
         return
     theirs = gateway.subscription(asked.closing.subscription)
+    if gateway.customer(theirs.customer).deleted:
+        cents = sum(each.due_cents for each in statements)
+        alarmed("usage_unbilled", subscription=theirs.id, start=asked.closing.start, cents=cents)
+        for statement in statements:
+            statement_table.bill(statement, NOBODY)
+        return
     known = overage.billed(theirs.customer, asked.closing.start)
     _charge([each for each in statements if each.mark not in known], theirs, asked)
     for statement in statements:
