@@ -152,8 +152,8 @@ class Standing:
         """
         Where an event is counted, and as what; Unfit if nowhere. A hard limit holds now: it takes only what is of now.
 
-        `lot` chooses one of the shards. `ended` are the periods that are over (Earlier: they are needed); `closed` tells
-        how many statements some of them were found to have. What comes too late follows the metric's policy.
+        `lot` chooses one of the shards. `ended` are the periods that are over (Earlier: they are needed); `closed`
+        tells how many statements some of them were found to have. What comes too late follows the metric's policy.
         """
         timely(event, at)
         measure, period = self._place(event, at, ended)
