@@ -1,6 +1,7 @@
 """Events that come after their period: until half an hour later they are of it; then as their metric says."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 
@@ -303,11 +304,13 @@ def test_a_year_cut_short_keeps_its_days_where_they_are(sell, buy, tell):
 def test_more_shards_in_the_next_version_count_nothing_where_it_was_not_closed(sell, buy, tell):
     one = Metric("many", enforcement="soft", price=RATE)
     end = int(time.time()) - 2 * HOUR
-    before, after = period_of(end - 1, end, "month"), period_of(end, end, "month")
-    metered = {"limits": {"many": None}, "metrics": {"rows": one}}
-    buy(sell(**metered), anchor=end, current_period_start=before.start, current_period_end=end)
-    many = sell(limits={"many": None}, metrics={"rows": Metric("many", enforcement="soft", price=RATE, shards=10)})
-    buy(many, anchor=end, current_period_start=end, current_period_end=after.end)
+    last = period_of(end - 1, end, "month")
+    before = period_of(last.start - 1, end, "month")
+    own = {"limits": {"many": None}, "metrics": {"rows": one}}
+    buy(sell(**own), anchor=end, current_period_start=before.start, current_period_end=before.end)
+    many = sell(limits={"many": None}, metrics={"rows": replace(one, shards=10)})
+    for start in (before.end, last.end):
+        buy(many, anchor=end, current_period_start=start, current_period_end=period_of(start, end, "month").end)
     billed(before, "rows")
     keys = [tell("rows", before.end - 1)["idempotency_key"] for _ in range(4)]
 

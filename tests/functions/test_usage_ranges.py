@@ -222,15 +222,30 @@ def test_more_events_than_a_page_are_all_read(have, tell, ask, monkeypatch):
     assert told(ask("sum", noon + 1, noon + 9))[0] == 8
 
 
+def forgotten():
+    """The events are no longer kept."""
+    for item in map(dynamodb.decode, dynamodb.db().scan(TableName="Usage")["Items"]):
+        if item["pk"].startswith("E#"):
+            dynamodb.db().delete_item(TableName="Usage", Key=dynamodb.encode({"pk": item["pk"], "sk": item["sk"]}))
+
+
+def test_a_day_of_which_nothing_is_left_needs_no_events(have, tell, ask, api, clock):
+    noon = have()
+    (wrong,) = tell("sum", (noon, 5))
+    body = {"customer_id": "ada", "idempotency_key": "c", "corrects": wrong, "reason": "r"}
+    assert api("POST", "/usage/corrections", body, claims={"scope": "billing/admin"}).status == 200
+    clock.pass_by(days=401)
+    forgotten()
+
+    assert told(ask("sum", noon - 60, noon + 60)) == (0, [])
+
+
 @pytest.mark.parametrize("metric", ["sum", "unique"])
 def test_days_whose_events_are_gone_are_told_whole_or_not_at_all(have, tell, ask, clock, metric):
     noon = have()
     tell(metric, (noon, "bob" if metric == "unique" else 3))
     clock.pass_by(days=401)
-    found = dynamodb.db().scan(TableName="Usage")["Items"]
-    for item in map(dynamodb.decode, found):
-        if item["pk"].startswith("E#"):
-            dynamodb.db().delete_item(TableName="Usage", Key=dynamodb.encode({"pk": item["pk"], "sk": item["sk"]}))
+    forgotten()
     day = start_of(day_of(noon))
 
     refused = ask(metric, noon - 60, noon + 60)

@@ -176,15 +176,17 @@ def test_until_the_watermark_an_event_is_of_its_period_and_then_as_its_metric_sa
     assert slot(standing, event("monthly", START), over).period.end < over
 
 
-def test_an_event_of_before_the_anchor_moved_needs_to_know_what_was_billed():
+def test_an_event_of_before_the_anchor_moved_needs_to_know_what_is_over():
     moved = renewed(anchor=END)
     moved = replace(moved, tariff=moved.tariff and moved.tariff._replace(since=END))
 
     with pytest.raises(Earlier):
         moved.slot(event("adjust", END - 1), OVER)
-    billed = [Ended(TOLD, Period(START, END - 100), closed=3), Ended(TOLD, Period(END - 100, END), closed=2)]
-    found = slot(moved, event("adjust", END - 1), OVER, ended=billed)
-    assert (found.period, found.closed) == (Period(END - 100, END), 2)
+    over = [Ended(TOLD, Period(START, END - 100)), Ended(TOLD, Period(END - 100, END))]
+    found = slot(moved, event("adjust", END - 1), OVER, ended=over)
+    assert (found.period, found.closed) == (over[1].period, 0)
+    known = {("adjust", over[0].period): 3, ("adjust", over[1].period): 2}
+    assert slot(moved, event("adjust", END - 1), OVER, ended=over, closed=known).closed == 2
     assert slot(moved, event("adjust", END), OVER).closed == 0  # of what runs, nothing else needs to be known
 
 

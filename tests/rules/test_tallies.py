@@ -229,6 +229,34 @@ def test_a_recount_is_refused_by_any_event_since():
         stored.write(moves)
 
 
+@pytest.mark.parametrize("how", ["max", "last"])
+def test_what_does_not_change_it_is_refused_when_what_was_before_it_is_gone(how):
+    stored, less = Stored(), use(1, 3, START)
+    stored.record(how, [HIGH])
+    moves = tallies.recording(how, [less], stored.met(), {})
+    stored.replace(how, [HIGH], HIGH, None)
+    with pytest.raises(Refused):
+        stored.write(moves)
+
+    stored.record(how, [less])
+    agrees(how, stored, [less])
+
+
+def test_a_value_is_not_taken_for_the_last_of_its_kind_while_another_tells_it():
+    stored, bob, again = Stored(), use(0, value="bob"), use(1, value="bob")
+    stored.record("unique", [bob])
+    first = tallies.replacing("unique", bob, None, stored.met(), [], stored.known())
+    stored.record("unique", [again])
+    second = tallies.replacing("unique", bob, None, stored.met(), [], stored.known())
+    with pytest.raises(Refused):
+        stored.write(first)
+
+    stored.replace("unique", [bob, again], again, None)
+    with pytest.raises(Refused):
+        stored.write(second)
+    agrees("unique", stored, [bob])
+
+
 def test_of_events_of_one_second_it_is_always_the_same_that_is_the_last():
     one, other = use(1, 5), use(2, 7)
     told = []

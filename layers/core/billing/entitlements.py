@@ -46,7 +46,6 @@ class Ended(NamedTuple):
     plan: Plan
     period: Period
     due: int = FOREVER  # when it is billed; what comes later is an adjustment
-    closed: int = 0  # statements that have been made of it
 
     def covers(self, event: Event, at: int) -> bool:
         """On a test clock it is over before its end: once it is due, what happens since then is of the next."""
@@ -153,18 +152,18 @@ class Standing:
         """
         Where an event is counted, and as what; Unfit if nowhere. A hard limit holds now: it takes only what is of now.
 
-        `lot` chooses one of the shards. `ended` are the periods that were billed (Earlier: they are needed); `closed`
-        tells which periods have turned out to be. What comes too late for its period follows the metric's policy.
+        `lot` chooses one of the shards. `ended` are the periods that are over (Earlier: they are needed); `closed`
+        tells how many statements some of them were found to have. What comes too late follows the metric's policy.
         """
         timely(event, at)
-        measure, period, statements = self._place(event, at, ended)
+        measure, period = self._place(event, at, ended)
         measure.suits(event)
         metric = measure.metric
         if measure.hard and measure.tariff == self.lapsed and event.quantity > 0:
             raise Unfit("no_access", "customer_id", f"the subscription gives no access: {self.reason}")
         if measure.hard and period != measure.period(at):
             raise Unfit("not_this_period", "timestamp", "a metric with a hard limit takes only the current period")
-        statements = closed.get((event.metric, period), statements)
+        statements = closed.get((event.metric, period), 0)
         if measure.hard and statements:
             raise Unfit("period_closed", "timestamp", "its period is billed")
         late = statements > 0 or (period.end <= at - WATERMARK and metric.reset == "period")
@@ -188,8 +187,8 @@ class Standing:
         )
         return slot, event
 
-    def _place(self, event: Event, at: int, ended: Sequence[Ended] | None) -> tuple[Measure, Period, int]:
-        """What an event is measured by, the period it is of, and how many statements have been made of that."""
+    def _place(self, event: Event, at: int, ended: Sequence[Ended] | None) -> tuple[Measure, Period]:
+        """What an event is measured by, and the period it is of."""
         if self.ending and self.ending.covers(event, at):
             return self._as_it_was(self.ending, event)
         measure = self.measure(event.metric)
@@ -200,12 +199,12 @@ class Standing:
                 if period.covers(event, at):
                     return self._as_it_was(period, event)
         measure = self._measure(event.metric)
-        return measure, measure.period(event.at), 0
+        return measure, measure.period(event.at)
 
-    def _as_it_was(self, ended: Ended, event: Event) -> tuple[Measure, Period, int]:
+    def _as_it_was(self, ended: Ended, event: Event) -> tuple[Measure, Period]:
         limits = next((tariff.limits for tariff in (self.tariff, self.lapsed) if tariff), NOTHING)
         tariff = Tariff(ended.plan, ended.period.start, ended.plan.billing_interval, limits=limits)
-        return Measure(event.metric, ended.plan.metrics[event.metric], tariff), ended.period, ended.closed
+        return Measure(event.metric, ended.plan.metrics[event.metric], tariff), ended.period
 
     def _measure(self, id: str) -> Measure:
         measure = self.measure(id)
