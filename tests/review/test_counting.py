@@ -261,13 +261,11 @@ def test_the_free_plan_is_open_though_a_cancelled_subscription_began_with_the_mo
     cancelled_and_billed("hard")
     (answer,) = use(event(1) | {"timestamp": later()}).json["events"]
     assert (answer["status"], answer.get("reason")) == ("recorded", None)
-    assert answer["status"] == "recorded", answer
 
 
 def test_what_is_used_for_free_is_never_billed_to_the_subscription_that_was_cancelled(cancelled_and_billed, use):
     start = cancelled_and_billed("soft")
     assert statuses(use(event(100) | {"timestamp": later()}).json["events"]) == ["recorded"]
-    assert answer["status"] == "recorded", answer
     assert customer_table.closed("ada", "sub_1", start) is None  # else the hundred are charged at five cents
 
 
