@@ -1,0 +1,3 @@
+"""The fixtures of the functions' tests."""
+
+from tests.functions.conftest import *  # noqa: F403
