@@ -13,5 +13,5 @@ def handler(request: Request) -> dict:
     measure = metered(stands, name)
     if not measure or (stands.plan and name in stands.plan.features):
         return feature(stands, name)
-    total = usage_table.total(request.customer, measure.id, measure.period(request.at), measure.metric.shards)
+    total = usage_table.total(request.customer, measure.counter, measure.period(request.at), measure.shards)
     return {"feature": name} | allowance(measure, total, request.at)

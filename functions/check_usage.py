@@ -33,7 +33,7 @@ def handler(request: Request, asked: Asked) -> dict:
         measure = _in_force(stands, asked.metric_id)
         if not measure:
             return named | _told(None, False, "unknown_metric" if stands.access else stands.reason)
-        total = usage_table.total(asked.customer_id, measure.id, measure.period(request.at), measure.metric.shards)
+        total = usage_table.total(asked.customer_id, measure.counter, measure.period(request.at), measure.shards)
     except Unavailable:
         stands = standing.remembered(asked.customer_id, request.at)
         measure = _in_force(stands, asked.metric_id) if stands else None

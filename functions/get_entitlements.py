@@ -10,7 +10,7 @@ def handler(request: Request) -> dict:
     stands = standing.afresh(request.customer, request.at)
     metrics = {}
     for measure in stands.measures():
-        total = usage_table.total(request.customer, measure.id, measure.period(request.at), measure.metric.shards)
+        total = usage_table.total(request.customer, measure.counter, measure.period(request.at), measure.shards)
         metrics[measure.id] = allowance(measure, total, request.at)
     plan = stands.plan
     return {

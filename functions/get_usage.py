@@ -30,7 +30,7 @@ def handler(request: Request) -> dict:
         tally = history.over(request.customer, measure.id, metric.aggregation, held, span, request.at)
         return _told(measure, tally, span)
     period = measure.period(request.at)
-    total = usage_table.with_days(request.customer, measure.id, period)
+    total = usage_table.with_days(request.customer, measure.counter, period)
     return _told(measure, total, period) | {
         "limit": measure.limit,
         "remaining": usage.remaining(measure.limit, total.used),
@@ -40,7 +40,7 @@ def handler(request: Request) -> dict:
 
 
 def _alerts(customer: str, measure: Measure, period: Period) -> list[dict]:
-    told = alert_table.of_period(customer, measure.id, period.start) if measure.limit else []
+    told = alert_table.of_period(customer, measure.counter, period.start) if measure.limit else []
     return [{"percent": percent, "crossed_at": rfc3339(at)} for percent, at in told]
 
 

@@ -27,9 +27,11 @@ def handler(request: Request) -> dict:
 def _usage(customer: str, bought: Subscription, at: int) -> list[dict]:
     """What each metric with a price comes to by now; on trial, nothing."""
     theirs, told = bought.theirs, []
-    for id, (plan, metric) in closing.priced(bought.plans).items():
+    for each in closing.priced(bought.plans):
+        id, plan, metric = each
         period = period_of(at, theirs.anchor, plan.billing_interval)
-        used = usage_table.with_days(customer, id, period).used
+        period = period._replace(start=max(period.start, bought.anchored_at))
+        used = usage_table.with_days(customer, each.counter, period).used
         charge = metric.price.charge(used, theirs.currency) if metric.price and theirs.status != "trialing" else None
         lines = [asdict(line) for line in charge.lines] if charge else []
         told.append(

@@ -11,6 +11,7 @@ import pytest
 import process_webhook
 import sweep
 from billing import customer_table, plan_table, queue, records, scheduler
+from billing.periods import period_of
 from billing.plans import Metric, Plan
 from billing.subscriptions import DAY
 from billing.theirs import Theirs
@@ -44,7 +45,8 @@ def buy(aws):
 
     def absorb(plan, customer="ada", **said):
         now = int(time.time())
-        paid = Theirs("sub_1", "cus_1", "si_1", plan.price, 1, "usd", "active", began, began, began, began + 30 * DAY)
+        start, end = period_of(now, said.get("anchor", began), plan.billing_interval)
+        paid = Theirs("sub_1", "cus_1", "si_1", plan.price, 1, "usd", "active", start, start, start, end)
         before = customer_table.find(customer, now)
         revision = before.absorb(replace(paid, **said), plan, now)
         records.commit(before, revision)

@@ -113,6 +113,7 @@ def test_a_crossing_is_on_record_counted_and_shown(use, used, pro, stream, watch
         "limit": 10,
         "used": 8,
         "crossed_at": at,
+        "counter": "api_calls",
         "expires": half["end"] + 400 * DAY,
     }
     assert half["end"] > at and (most["percent"], most["used"]) == (80, 8)

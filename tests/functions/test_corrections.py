@@ -373,9 +373,10 @@ def test_in_a_period_that_is_billed_it_is_of_the_next_statement_which_is_asked_f
     said = ("bob", "cyd") if how == "unique" else (3, 9)
     voided, amended = tell(how, said[0]), tell(how, said[1])
     period = standing.of("ada", int(time.time())).measure(how).period(int(time.time()))
-    seen = usage_table.shards("ada", how, period, 1)
+    counter = METRICS[how].counter(how)
+    seen = usage_table.shards("ada", counter, period, 1)
     about = {"ends": period.end, "subscription": "sub_1", "plan": "pro", "version": 1}
-    dynamodb.transact(usage_table.closes("ada", how, period, seen, 0, about))
+    dynamodb.transact(usage_table.closes("ada", counter, period, seen, 0, about))
     closing = {"pk": "customer#ada", "sk": f"closing#sub_1#{period.start:012}", "times": 1}
     dynamodb.transact([dynamodb.put("Subscriptions", closing)])
 
@@ -386,7 +387,7 @@ def test_in_a_period_that_is_billed_it_is_of_the_next_statement_which_is_asked_f
     assert [each.lived(number) for each in map(on_record, (voided, amended, "c2")) for number in (0, 1)] == [
         *(True, False, True, False, False, True)
     ]
-    total = usage_table.total("ada", how, period)
+    total = usage_table.total("ada", counter, period)
     assert (total.used, total.n, total.closed) == (1 if how == "unique" else 4, 1, 1)
 
 
@@ -461,7 +462,7 @@ def test_whatever_is_recorded_voided_and_amended_the_total_is_that_of_the_clean_
         expected = tallies.tally(how, uses)
         now = int(time.time())
         period = standing.of(customer, now).measure(how).period(now)
-        total = usage_table.total(customer, how, period)
+        total = usage_table.total(customer, METRICS[how].counter(how), period)
         days = {day: (each.n, each.value) for day, each in total.days.items() if each.n}
         assert (total.used, total.n, total.digest) == (expected.used, expected.n, expected.digest)
         assert days == {day: (each.n, each.value) for day, each in expected.days.items()}

@@ -17,7 +17,7 @@ class Seen:
     """A total, or a shard of one, as a record of the stream shows it."""
 
     customer: str
-    metric: str
+    counter: str  # what it is called
     start: int
     used: int
     terms: str
@@ -36,6 +36,7 @@ class Alert:
     limit: int
     used: int
     crossed_at: int
+    counter: str  # what its total is called
 
 
 def seen(record: dict) -> Seen | None:
@@ -52,18 +53,18 @@ def seen(record: dict) -> Seen | None:
 
 def tell(alert: Alert) -> bool:
     """Whether it was not on record, and is now."""
-    item = _key(alert.customer, alert.metric, alert.start, alert.percent) | asdict(alert)
+    item = _key(alert.customer, alert.counter, alert.start, alert.percent) | asdict(alert)
     if alert.end != FOREVER:
         item["expires"] = alert.end + RETENTION
     return not dynamodb.transact([dynamodb.put(TABLE, item, MISSING)])
 
 
-def of_period(customer: str, metric: str, start: int) -> list[tuple[int, int]]:
+def of_period(customer: str, counter: str, start: int) -> list[tuple[int, int]]:
     """Percent and when, the lowest first."""
-    key = _key(customer, metric, start)
+    key = _key(customer, counter, start)
     return [(item["percent"], item["crossed_at"]) for item in dynamodb.query(TABLE, key["pk"], key["sk"])]
 
 
-def _key(customer: str, metric: str, start: int, percent: int | None = None) -> dict:
+def _key(customer: str, counter: str, start: int, percent: int | None = None) -> dict:
     """Without a percentage: what the keys of a period's begin with."""
-    return {"pk": f"A#{customer}", "sk": f"{metric}#{start:012}#" + ("" if percent is None else f"{percent:04}")}
+    return {"pk": f"A#{customer}", "sk": f"{counter}#{start:012}#" + ("" if percent is None else f"{percent:04}")}

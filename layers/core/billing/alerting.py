@@ -16,20 +16,21 @@ def watch(seen: Seen, sums: dict[tuple[str, str, int], int]) -> None:
     how often the stream tells it, in what order, and whether something before was lost. `sums` is for one batch: its
     records were all written before it came, so what a total in shards adds up to is read once.
     """
-    measure = _standing(seen).measure(seen.metric)
-    if not measure or not measure.limit:
+    measure = _standing(seen).measure(seen.counter.partition("~")[0])
+    if not measure or not measure.limit or measure.counter != seen.counter:
         return
     period = measure.period(seen.at)
     if period.start != seen.start:
         return
     level = seen.used
-    if measure.metric.shards > 1:
-        total = seen.customer, seen.metric, seen.start
+    if measure.shards > 1:
+        total = seen.customer, seen.counter, seen.start
         if total not in sums:
-            sums[total] = usage_table.total(seen.customer, seen.metric, period, measure.metric.shards).used
+            sums[total] = usage_table.total(seen.customer, seen.counter, period, measure.shards).used
         level = sums[total]
     for percent in measure.crossed(level):
-        _tell(Alert(seen.customer, seen.metric, seen.start, period.end, percent, measure.limit, level, seen.at))
+        about = percent, measure.limit, level, seen.at, seen.counter
+        _tell(Alert(seen.customer, measure.id, seen.start, period.end, *about))
 
 
 def _standing(seen: Seen) -> Standing:
@@ -42,7 +43,7 @@ def _standing(seen: Seen) -> Standing:
 
 
 def _tell(alert: Alert) -> None:
-    crossing = alert.customer, alert.metric, alert.start, alert.percent
+    crossing = alert.customer, alert.counter, alert.start, alert.percent
     if crossing in _told:
         return
     if alert_table.tell(alert):

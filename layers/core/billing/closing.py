@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import NamedTuple
 
 from billing import customer_table, dynamodb, gateway, overage, plan_table, scheduler, statement_table, usage_table
 from billing.api import alarmed, counted, logger
@@ -44,33 +45,44 @@ def close(customer: str, subscription: str, start: int, at: int) -> None:
     if not asked or at < asked.closing.due:
         return
     stated = [
-        statement
-        for metric, (plan, counted_by) in priced(asked.closing.plans).items()
-        for statement in _state(customer, asked.closing, metric, plan, counted_by, at)
+        statement for each in priced(asked.closing.plans) for statement in _state(customer, asked.closing, each, at)
     ]
     _bill([statement for statement in stated if statement.billed is None], asked)
     customer_table.is_closed(customer, asked)
     counted("PeriodsClosed", subscription=subscription, statements=len(stated))
 
 
-def priced(plans: Sequence[list]) -> dict[str, tuple[Plan, Metric]]:
+class Priced(NamedTuple):
+    """A metric that costs something, by the plan that says what."""
+
+    id: str
+    plan: Plan
+    metric: Metric
+
+    @property
+    def counter(self) -> str:
+        return self.metric.counter(self.id)
+
+
+def priced(plans: Sequence[list]) -> list[Priced]:
     """
-    The metrics of a period that cost something, by the last of its plans (slug, version); what that does not have, and
-    one before it had, by the last of those.
+    The metrics of a period that cost something, by the last of its plans (slug, version); what that does not have, or
+    adds up in another way, and one before it had, by the last of those.
     """
-    found: dict[str, tuple[Plan, Metric]] = {}
+    found: dict[str, Priced] = {}
     for slug, version in plans:
         plan = plan_table.version(slug, version)
-        found |= {id: (plan, metric) for id, metric in plan.metrics.items()}
-    return {id: (plan, metric) for id, (plan, metric) in found.items() if metric.price}
+        each = [Priced(id, plan, metric) for id, metric in plan.metrics.items()]
+        found |= {priced.counter: priced for priced in each}
+    return [priced for priced in found.values() if priced.metric.price]
 
 
-def _state(customer: str, closing: Closing, id: str, plan: Plan, metric: Metric, at: int) -> list[Statement]:
+def _state(customer: str, closing: Closing, priced: Priced, at: int) -> list[Statement]:
     """All statements of a metric, with a new one for what was not in the last."""
-    period = Period(closing.start, closing.end)
+    (id, plan, metric), counter, period = priced, priced.counter, Period(closing.start, closing.end)
     for _ in range(TRIES):
-        shards = usage_table.shards(customer, id, period, metric.shards)
-        stated = statement_table.of(customer, id, closing.start)
+        shards = usage_table.shards(customer, counter, period, metric.shards)
+        stated = statement_table.of(customer, counter, closing.start)
         n, digest = sum(shard.n for shard in shards), sum(shard.digest for shard in shards)
         if stated and (stated[-1].n, stated[-1].digest) == (n, digest):
             return stated
@@ -95,7 +107,7 @@ def _state(customer: str, closing: Closing, id: str, plan: Plan, metric: Metric,
         )
         statement = _rated(statement, metric)
         about = {"ends": closing.end, "subscription": closing.subscription, "plan": plan.slug, "version": plan.version}
-        closes = usage_table.closes(customer, id, period, shards, len(stated), about)
+        closes = usage_table.closes(customer, counter, period, shards, len(stated), about)
         if not dynamodb.transact([*closes, statement_table.put(statement)]):
             return [*stated, statement]
     raise Contended("events of the period keep coming")

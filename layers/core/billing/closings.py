@@ -33,17 +33,25 @@ class Closing:
 def boundary(theirs: Theirs, at: int) -> int:
     """Up to where its periods have ended."""
     if not theirs.ended:
-        return theirs.current_period_start
+        begun = theirs.trial_began_at if theirs.status == "trialing" else None
+        return max(theirs.current_period_start, begun or 0)
     return theirs.ended_at or min(at, theirs.current_period_end)
 
 
 def closings(
-    before: Theirs, plan: tuple[str, int], had: Sequence[list], since: int, until: int, unpaid: bool, at: int
+    before: Theirs,
+    plan: tuple[str, int],
+    had: Sequence[list],
+    since: int,
+    until: int,
+    unpaid: bool,
+    at: int,
+    anchored_at: int = 0,
 ) -> list[Closing]:
     """
     Of the periods between two boundaries, by the anchor and the interval there was before the second: the oldest
     first. `unpaid`: it has ended without ever having been paid. What ends while it is seen is due half an hour after
-    its end; on a test clock, after it was seen.
+    its end; on a test clock, after it was seen. One in whose middle the anchor was set begins there.
     """
     found, start = [], since
     while start < until:
@@ -52,7 +60,16 @@ def closings(
         free = unpaid or (before.trial_ends_at is not None and end <= before.trial_ends_at)
         due = min(end, at) + WATERMARK
         found.append(
-            Closing(before.id, *plan, period.start, end, due, free, [list(each) for each in had], before.currency)
+            Closing(
+                before.id,
+                *plan,
+                max(period.start, anchored_at),
+                end,
+                due,
+                free,
+                [list(each) for each in had],
+                before.currency,
+            )
         )
         start = end
     return found

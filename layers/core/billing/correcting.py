@@ -91,7 +91,8 @@ def _most(original: Recorded, measure: Measure | None, at: int) -> int | None:
     """What a hard limit allows in the period that runs; those before it have been what they were."""
     if not measure or not measure.hard or measure.limit is None:
         return None
-    return measure.limit if int(original.total.split("#")[1]) == measure.period(at).start else None
+    counter, start, *_ = original.total.split("#")
+    return measure.limit if (counter, int(start)) == (measure.counter, measure.period(at).start) else None
 
 
 def _passes(original: Recorded, event: Event | None, used: int, more: int, most: int) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from billing.customers import Customer
 from billing.periods import Period
-from billing.plans import Metric, Plan
+from billing.plans import MOST_METRICS, Metric, Plan
 from billing.usage import (
     FOREVER,
     WATERMARK,
@@ -38,6 +38,8 @@ class Tariff(NamedTuple):
     interval: str
     since: int = 0  # it says nothing of periods before
     limits: Mapping[str, int | None] = NOTHING  # in place of the plan's
+    free: bool = False  # the default plan's, which is billed to nobody
+    split: frozenset[str] = frozenset()  # metrics that a plan before it in the period had in shards
 
 
 class Ended(NamedTuple):
@@ -71,6 +73,15 @@ class Measure(NamedTuple):
     def hard(self) -> bool:
         return self.metric.enforcement == "hard"
 
+    @property
+    def counter(self) -> str:
+        return self.metric.counter(self.id, self.tariff.free)
+
+    @property
+    def shards(self) -> int:
+        """That may be there: a plan before may have had more."""
+        return MOST_METRICS if self.id in self.tariff.split else self.metric.shards
+
     def fits(self, used: int, quantity: int) -> bool:
         """Whether so much more is within the limit. A peak or a level uses nothing up: it is compared by itself."""
         limit, adds_up = self.limit, self.metric.aggregation in ("sum", "unique")
@@ -82,7 +93,11 @@ class Measure(NamedTuple):
         return [percent for percent in self.metric.alerts if limit and used * 100 >= percent * limit]
 
     def period(self, at: int) -> Period:
-        return counted(self.metric.reset, at, self.tariff.anchor, self.tariff.interval)
+        """One that the subscription, or its anchor, began in the middle of is cut there."""
+        whole, since = counted(self.metric.reset, at, self.tariff.anchor, self.tariff.interval), self.tariff.since
+        if self.metric.reset != "period" or self.tariff.free or not whole.start < since < whole.end:
+            return whole
+        return Period(whole.start, since) if at < since else Period(since, whole.end)
 
     def suits(self, event: Event) -> None:
         """Unfit, if the metric has no use for such a quantity or value."""
@@ -182,8 +197,9 @@ class Standing:
             metric.aggregation,
             metric.kind == "held",
             0 if late else lot % metric.shards,  # the others may not have been there when it was closed
-            metric.shards,
+            measure.shards,
             statements,
+            measure.counter,
         )
         return slot, event
 
@@ -214,33 +230,42 @@ class Standing:
             raise Unfit("unknown_metric", "metric_id", "no such metric in the plan")
         raise Unfit("no_access", "customer_id", f"no plan is in force: {self.reason}")
 
-    def open_totals(self, at: int) -> Iterator[tuple[str, Period, int]]:
-        """All that may be counted into now, by metric, period and shard."""
+    def open_totals(self, at: int) -> Iterator[tuple[str, int, int]]:
+        """All that may be counted into now, by their name, start and shard."""
         for tariff in filter(None, (self.tariff, self.lapsed)):
             for id, metric in tariff.plan.metrics.items():
                 measure = Measure(id, metric, tariff)
                 if tariff == self.tariff or not measure.hard or metric.kind == "held":
                     for shard in range(metric.shards):
-                        yield id, measure.period(at), shard
+                        yield measure.counter, measure.period(at).start, shard
 
 
 def standing_of(
-    customer: Customer, bought: Plan | None, default: Plan | None, at: int, ending: Ended | None = None
+    customer: Customer,
+    bought: Plan | None,
+    default: Plan | None,
+    at: int,
+    ending: Ended | None = None,
+    had: Sequence[Plan] = (),
 ) -> Standing:
-    """`bought`: the version of the plan that its subscription has. The default plan counts by calendar months, UTC."""
+    """
+    `bought`: the version of the plan that its subscription has, `had` those before it in the period. The default plan
+    counts by calendar months, UTC.
+    """
     subscription, terms, reason, lapsed = customer.subscription, customer.terms, "no_subscription", None
     limits, over = customer.limits, 0
     if subscription:
         access, reason = subscription.access(bought, at)
         anchor, since = subscription.theirs.anchor, subscription.anchored_at
-        paid = Tariff(bought, anchor, bought.billing_interval, since, limits) if bought else None
+        split = frozenset(id for plan in had for id, metric in plan.metrics.items() if metric.shards > 1)
+        paid = Tariff(bought, anchor, bought.billing_interval, since, limits, split=split) if bought else None
         if access:
             return Standing(customer.id, reason, str(terms), terms, paid, ending=ending)
         lapsed, over = (None, subscription.metered_from or 0) if subscription.theirs.ended else (paid, 0)
     if not default:
         return Standing(customer.id, reason, f"{terms}:-:0", terms, None, lapsed, ending)
     by_default = f"{terms}:{default.slug}:{default.version}"
-    free = Tariff(default, 0, "month", over, limits)
+    free = Tariff(default, 0, "month", over, limits, free=True)
     return Standing(customer.id, reason, by_default, terms, free, lapsed, ending)
 
 

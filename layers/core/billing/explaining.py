@@ -35,9 +35,9 @@ def explain(customer: str, metric: str, at: int) -> dict:
 
 def _events(customer: str, metric: str, statement: Statement) -> list[Recorded]:
     """Those of its total, of the days that this has."""
-    total = usage_table.with_days(customer, metric, Period(statement.start, statement.end))
+    total = usage_table.with_days(customer, statement.counter, Period(statement.start, statement.end))
     found = (each for day in total.days for each in usage_table.of_day(customer, metric, day))
-    return [each for each in found if each.total.startswith(f"{metric}#{statement.start:012}")]
+    return [each for each in found if each.total.startswith(f"{statement.counter}#{statement.start:012}")]
 
 
 def _explained(statement: Statement, events: list[Recorded]) -> dict:

@@ -22,7 +22,7 @@ def over(customer: str, metric: str, aggregation: str, held: bool, span: Period,
     for pause in (*PAUSES, None):
         known = usage_table.days(customer, metric, aggregation)
         one_by_one = _one_by_one(known, aggregation, span)
-        uses = _read(customer, metric, known, one_by_one, at - RETENTION)
+        uses = _read(customer, metric, aggregation, known, one_by_one, at - RETENTION)
         if uses is not None:
             return _put_together(known, uses, aggregation, held, span)
         if pause:
@@ -40,11 +40,13 @@ def _one_by_one(known: dict[str, Day], aggregation: str, span: Period) -> list[s
     return days
 
 
-def _read(customer: str, metric: str, known: dict[str, Day], days: Iterable[str], kept: int) -> list[Use] | None:
+def _read(
+    customer: str, metric: str, aggregation: str, known: dict[str, Day], days: Iterable[str], kept: int
+) -> list[Use] | None:
     """None: some of them are not to be seen yet."""
     uses = []
     for day in days:
-        of_day = list(usage_table.of_day(customer, metric, day))
+        of_day = [each for each in usage_table.of_day(customer, metric, day) if each.aggregation == aggregation]
         if not known[day].is_of([each.live for each in of_day]):
             if start_of(day) < kept:
                 raise RangeTooLarge(f"the events of {day} are no longer kept: {INSTEAD}")

@@ -14,6 +14,11 @@ APART = ("version", "price", "product")  # from what a plan offers
 MOST_METRICS = 15  # of a plan, by their shards: a change of terms moves two plans' totals in a hundred writes at once
 
 
+def counter_of(id: str, span: str = "period", aggregation: str = "sum") -> str:
+    """`span`: period of a subscription, free (the default plan's), month, day, never. No metric's name has a tilde."""
+    return "~".join([id, *([span] if span != "period" else []), *([aggregation] if aggregation != "sum" else [])])
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """
@@ -31,6 +36,10 @@ class Metric:
     alerts: list[int] = field(default_factory=lambda: [50, 80, 100])  # percent of the limit
     unavailable: str = "deny"  # what may be used while nobody can tell: deny, allow
     price: Rate | None = None  # of what is used in a period; None: it costs nothing
+
+    def counter(self, id: str, free: bool = False) -> str:
+        """What its totals are called: what is added up otherwise, or over other spans, is counted apart."""
+        return counter_of(id, "free" if free and self.reset == "period" else self.reset, self.aggregation)
 
     def __post_init__(self) -> None:
         summed = self.aggregation == "sum"

@@ -54,14 +54,16 @@ def moved(before: Customer, after: Customer) -> list[dict]:
         return []
     plan_table.forget()
     instants = (after.updated_at - ASKEW, after.updated_at + ASKEW)
-    totals = {total: None for at in instants for total in _standing(before, at).open_totals(at)}
+    totals = dict.fromkeys(total for at in instants for total in _standing(before, at).open_totals(at))
     return [usage_table.on_terms(after.id, *total, str(after.terms)) for total in totals]
 
 
 def _standing(customer: Customer, at: int, current: Callable[[str], Plan] = plan_table.current) -> Standing:
     subscription, bought = customer.subscription, _bought(customer)
     access = subscription is not None and subscription.access(bought, at)[0]
-    return standing_of(customer, bought, None if access else _default(current), at, _ending(customer))
+    default, had = None if access else _default(current), subscription.had if subscription else []
+    before = [plan_table.version(slug, version) for slug, version in had]
+    return standing_of(customer, bought, default, at, _ending(customer), before)
 
 
 def _ending(customer: Customer) -> Ended | None:

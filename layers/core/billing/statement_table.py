@@ -9,9 +9,9 @@ from billing.statements import Statement
 TABLE = os.environ["USAGE_TABLE"]
 
 
-def of(customer: str, metric: str, start: int) -> list[Statement]:
+def of(customer: str, counter: str, start: int) -> list[Statement]:
     """Of one period, the first first."""
-    return [_statement(item) for item in dynamodb.query(TABLE, f"S#{customer}", f"{metric}#{start:012}#")]
+    return [_statement(item) for item in dynamodb.query(TABLE, f"S#{customer}", f"{counter}#{start:012}#")]
 
 
 def around(customer: str, metric: str, at: int) -> list[Statement]:
@@ -19,7 +19,8 @@ def around(customer: str, metric: str, at: int) -> list[Statement]:
     Of the period that an instant is of. That of a trial is counted back from its end, so it may begin before one of
     another subscription has ended.
     """
-    stated = [_statement(item) for item in dynamodb.query(TABLE, f"S#{customer}", f"{metric}#")]
+    asked = (f"{metric}{begins}" for begins in ("#", "~"))
+    stated = [_statement(item) for begins in asked for item in dynamodb.query(TABLE, f"S#{customer}", begins)]
     found = [each for each in stated if each.start <= at < each.end]
     first = min(found, key=lambda each: each.end, default=None)
     return [each for each in found if first and each.start == first.start]
@@ -37,7 +38,7 @@ def bill(statement: Statement, where: str) -> None:
 
 
 def _key(statement: Statement) -> dict:
-    return {"pk": f"S#{statement.customer}", "sk": f"{statement.metric}#{statement.start:012}#{statement.number:04}"}
+    return {"pk": f"S#{statement.customer}", "sk": f"{statement.counter}#{statement.start:012}#{statement.number:04}"}
 
 
 def _statement(item: dict) -> Statement:

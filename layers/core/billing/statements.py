@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from billing.periods import rfc3339
+from billing.plans import counter_of
 from billing.rating import Rate
 
 NOTHING = "nothing"  # where a statement is billed that there is nothing to be billed for
@@ -33,13 +34,18 @@ class Statement:
     billed: str | None = None  # in_...; next: on the next invoice; balance; nothing; nobody; None: not yet
 
     @property
+    def counter(self) -> str:
+        """What its total is called."""
+        return counter_of(self.metric, aggregation=self.aggregation)
+
+    @property
     def due_cents(self) -> int:
         return self.amount_cents - self.before_cents
 
     @property
     def mark(self) -> str:
         """What Stripe knows it by."""
-        return f"{self.subscription}:{self.metric}:{self.start}:{self.number}"
+        return f"{self.subscription}:{self.counter}:{self.start}:{self.number}"
 
     def charge(self, rate: Rate | None) -> tuple[int, list[dict]]:
         """What it comes to, worked out anew, and line by line."""

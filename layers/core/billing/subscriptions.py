@@ -325,7 +325,9 @@ class Subscription:
         begun = self.metered_from or self.theirs.current_period_start
         *had, (slug, version) = self.plans
         unpaid = self.known_status in (None, "incomplete") and after.theirs.ended
-        return closings(self.theirs, (slug, version), had, begun, after.metered_from or begun, unpaid, at)
+        return closings(
+            self.theirs, (slug, version), had, begun, after.metered_from or begun, unpaid, at, self.anchored_at
+        )
 
     def public(self, plan: Plan | None, at: int) -> dict:
         """What its owner may see; times in RFC 3339, UTC."""

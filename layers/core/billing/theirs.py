@@ -57,6 +57,7 @@ class Theirs:
     cancel_at_period_end: bool = False
     cancel_at: int | None = None
     trial_ends_at: int | None = None
+    trial_began_at: int | None = None
     cancelled_at: int | None = None
     ended_at: int | None = None
     interval: str | None = None  # month, year, of its price

@@ -65,6 +65,7 @@ def theirs(said: stripe.Subscription) -> Theirs:
         cancel_at_period_end=said.cancel_at_period_end,
         cancel_at=said.cancel_at,
         trial_ends_at=said.trial_end,
+        trial_began_at=said.trial_start,
         cancelled_at=said.canceled_at,
         ended_at=said.ended_at,
         interval=item.price.recurring.interval if item.price.recurring else None,

@@ -85,6 +85,7 @@ class Slot(NamedTuple):
     shard: int = 0
     shards: int = 1
     closed: int = 0  # statements that have been made of the period: what comes now is of the next one
+    counter: str = ""  # what its totals are called
 
     def fit(self, events: Sequence[Event], met: Tally, known: Mapping[str, Known]) -> list[Event]:
         """In the order of the request, each that still fits."""
@@ -159,6 +160,7 @@ class Total(Tally):
     plan: str | None = None
     version: int = 0
     long: bool = False  # whether its days are in items of their own
+    elsewhere: int = 0  # of what is used, what stands in its other shards
 
 
 ABSENT = Total()

@@ -56,16 +56,16 @@ def recorded(customer: str, key: str) -> Recorded | None:
     return _recorded(found) if found else None
 
 
-def total(customer: str, metric: str, period: Period, shards: int = 1) -> Total:
+def total(customer: str, counter: str, period: Period, shards: int = 1) -> Total:
     """One read."""
     if shards == 1:
-        return _total(dynamodb.get(TABLE, pk=_owner(customer), sk=_sort(metric, period)))
-    return _together(_items(customer, metric, period))
+        return _total(dynamodb.get(TABLE, pk=_owner(customer), sk=_sort(counter, period)))
+    return _together(_items(customer, counter, period))
 
 
-def with_days(customer: str, metric: str, period: Period) -> Total:
+def with_days(customer: str, counter: str, period: Period) -> Total:
     """The same, with all its days, and with shards that the plan no longer has; also one read."""
-    return _together(_items(customer, metric, period))
+    return _together(_items(customer, counter, period))
 
 
 def met(slot: Slot, events: Sequence[Event]) -> Met:
@@ -73,23 +73,25 @@ def met(slot: Slot, events: Sequence[Event]) -> Met:
     The shard of the total that a slot counts in, with its days, and what is known of the values in the events. Used is
     what all shards come to.
     """
-    key = _sort(slot.metric, slot.period, slot.shard)
+    key = _sort(slot.counter, slot.period, slot.shard)
     known = {}
     if slot.aggregation == "unique":
         known = values(slot.customer, key, dict.fromkeys(event.value or "" for event in events))
     if slot.shards > 1:
-        items = _items(slot.customer, slot.metric, slot.period)
+        items = _items(slot.customer, slot.counter, slot.period)
         own = _total(next((item for item in items if item["sk"] == key), None))
-        return Met(replace(own, used=_together(items).used), known)
+        used = _together(items).used
+        return Met(replace(own, used=used, elsewhere=used - own.used), known)
     if slot.month:
-        return Met(_together(_items(slot.customer, slot.metric, slot.period)), known)
+        return Met(_together(_items(slot.customer, slot.counter, slot.period)), known)
     return Met(_total(dynamodb.get(TABLE, pk=_owner(slot.customer), sk=key)), known)
 
 
 def days(customer: str, metric: str, aggregation: str) -> dict[str, Day]:
     """Of all periods there have been, in their order."""
     found: dict[str, Day] = {}
-    for item in dynamodb.query(TABLE, _owner(customer), f"{metric}#"):
+    totals = [item for begins in ("#", "~") for item in dynamodb.query(TABLE, _owner(customer), f"{metric}{begins}")]
+    for item in sorted(filter(lambda item: _adds_up(item) == aggregation, totals), key=_start):
         for day, each in _days_of(item):
             found[day] = same_day(aggregation, found.get(day, Day()), each)
     return dict(sorted(found.items()))
@@ -126,11 +128,12 @@ def record(
     moves = recording(slot.aggregation, [event.use for event in events], total or ABSENT, seen.known if seen else {})
     fresh = moves.total.adds.get("used", 0)
     least, most = slot.bounds(events, fresh)
+    elsewhere = total.elsewhere if total else 0
     limited = slot.hard or not over
-    demands = [Demand("used", "<=", most)] if most is not None and limited else []
-    demands += [Demand("used", ">=", least)] if least is not None else []
+    demands = [Demand("used", "<=", most - elsewhere)] if most is not None and limited else []
+    demands += [Demand("used", ">=", least - elsewhere)] if least is not None else []
     condition, values, checked = _condition(slot, total)
-    key = _sort(slot.metric, slot.period, slot.shard)
+    key = _sort(slot.counter, slot.period, slot.shard)
     writes = [_event(event, key, slot.aggregation, slot.closed, event in over, at) for event in events]
     writes.append(_total_write(slot, moves, demands, condition, values, checked))
     if slot.month:
@@ -146,18 +149,18 @@ def record(
     return Refused(stored, met_total, last in by_place, any(len(events) < place < last for place in by_place))
 
 
-def shards(customer: str, metric: str, period: Period, most: int) -> list[Total]:
+def shards(customer: str, counter: str, period: Period, most: int) -> list[Total]:
     """
     What a total is split into, as each stands, be it more than the plan has now; one that is not there counts nothing.
     """
-    items = {item["sk"]: item for item in _items(customer, metric, period)}
-    keys = [_sort(metric, period, shard) for shard in range(MOST_METRICS)]
+    items = {item["sk"]: item for item in _items(customer, counter, period)}
+    keys = [_sort(counter, period, shard) for shard in range(MOST_METRICS)]
     while len(keys) > most and keys[-1] not in items:
         keys.pop()
     return [_total(items.get(key)) for key in keys]
 
 
-def closes(customer: str, metric: str, period: Period, seen: Sequence[Total], number: int, about: dict) -> list[dict]:
+def closes(customer: str, counter: str, period: Period, seen: Sequence[Total], number: int, about: dict) -> list[dict]:
     """Writes that close a total, made yet or not, just as it was seen; `number` statements have been made of it."""
     names = {f"#{name}": name for name in about}
     told = "".join(f", #{name} = :{name}" for name in about)
@@ -171,7 +174,7 @@ def closes(customer: str, metric: str, period: Period, seen: Sequence[Total], nu
             digest = "h = :digest" if total.digest else "(attribute_not_exists(h) OR h = :digest)"
             unmoved, as_seen = f"{made} AND n = :n AND {digest}", {"n": total.n, "digest": total.digest}
             as_seen |= {"closed": number} if number else {}
-        key = {"pk": _owner(customer), "sk": _sort(metric, period, shard)}
+        key = {"pk": _owner(customer), "sk": _sort(counter, period, shard)}
         writes.append(dynamodb.update(TABLE, key, change, unmoved, names, **values, **as_seen))
     return writes
 
@@ -218,10 +221,10 @@ def values(customer: str, total: str, wanted: Iterable[str]) -> dict[str, Known]
     return {item["value"]: _known(item) for item in dynamodb.several(TABLE, keys)}
 
 
-def on_terms(customer: str, metric: str, period: Period, shard: int, terms: str) -> dict:
+def on_terms(customer: str, counter: str, start: int, shard: int, terms: str) -> dict:
     """A write that shuts a total, made yet or not, for whoever knows only older terms."""
     change = "SET terms = :terms, used = if_not_exists(used, :nothing), n = if_not_exists(n, :nothing)"
-    key = {"pk": _owner(customer), "sk": _sort(metric, period, shard)}
+    key = {"pk": _owner(customer), "sk": _sort(counter, Period(start, start), shard)}
     return dynamodb.update(TABLE, key, change, terms=terms, nothing=0)
 
 
@@ -246,7 +249,7 @@ def _total_write(slot: Slot, moves: Moves, demands: list, condition: str, values
     move = move if slot.month else move.also(moves.days)
     if condition == MISSING:  # then there is nothing else that could be demanded of it
         move = move._replace(demands=[])
-    key = {"pk": _owner(slot.customer), "sk": _sort(slot.metric, slot.period, slot.shard)}
+    key = {"pk": _owner(slot.customer), "sk": _sort(slot.counter, slot.period, slot.shard)}
     return _moved(key, move, condition, values, {"terms": slot.terms} if adopts else {})
 
 
@@ -321,9 +324,9 @@ def _event(event: Event, total: str, aggregation: str, closed: int, over: bool, 
     return dynamodb.put(TABLE, item, MISSING)
 
 
-def _items(customer: str, metric: str, period: Period) -> list[dict]:
+def _items(customer: str, counter: str, period: Period) -> list[dict]:
     """A total with its shards and months."""
-    return dynamodb.query(TABLE, _owner(customer), _sort(metric, period))
+    return dynamodb.query(TABLE, _owner(customer), _sort(counter, period))
 
 
 def _owner(customer: str) -> str:
@@ -338,8 +341,8 @@ def _event_key(id: str) -> dict:
     return {"pk": _marker(id), "sk": "event"}
 
 
-def _sort(metric: str, period: Period, shard: int = 0) -> str:
-    return f"{metric}#{period.start:012}" + (f"#s{shard:02}" if shard else "")
+def _sort(counter: str, period: Period, shard: int = 0) -> str:
+    return f"{counter}#{period.start:012}" + (f"#s{shard:02}" if shard else "")
 
 
 def _value_key(customer: str, total: str, value: str) -> dict:
@@ -433,6 +436,11 @@ def _months(start: int) -> list[str]:
     """The two calendar months that a period of a month can touch."""
     month = period_of(start, 0, "month")
     return [day_of(month.start)[:7], day_of(month.end)[:7]]
+
+
+def _adds_up(item: dict) -> str:
+    last = item["sk"].partition("#")[0].rpartition("~")[2]
+    return last if last in ("max", "last", "unique") and "~" in item["sk"] else "sum"
 
 
 def _start(item: dict) -> int:
