@@ -231,7 +231,9 @@ class Life:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_any_life_pays_what_it_has_used(ada, seed, swept, context):
+def test_any_life_pays_what_it_has_used(ada, seed, swept, context, clock, moments):
+    clock.stop()
+    moments.append(lambda now: clock.pass_by(seconds=1) if now == "before post" else None)  # Stripe takes its time
     life = Life(ada, seed, swept, context)
     life.lives(steps=36)
 

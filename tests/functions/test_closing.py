@@ -519,3 +519,14 @@ def test_what_a_customer_owes_that_stripe_has_deleted_is_told_once_and_given_up(
     assert {each.billed for each in used.stated()} == {"nobody"}
     told = [each for each in caplog.records if each.getMessage() == "usage_unbilled"]
     assert [vars(each)["cents"] for each in told] == [196] and used.waiting() == []
+
+
+def test_what_was_used_while_a_change_was_made_is_of_the_period_that_it_ended(used, clock, moments):
+    """Stripe takes two seconds; and it is told of a day later."""
+    start = used.period()[0]
+    moments.once("before post", lambda: clock.pass_by(seconds=2))
+    used.changes("yearly")
+    used.passes(days=1)
+    used.uses("calls", 5, at=used.period()[0] - 1)
+    used.closes_now(start)
+    assert [(each.start, each.quantity) for each in used.stated("calls")] == [(start, 35)]

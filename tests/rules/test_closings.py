@@ -77,6 +77,13 @@ def test_a_period_that_ends_ahead_of_our_clock_is_due_half_an_hour_after_it_was_
     assert closing.due == START + 5 + WATERMARK
 
 
+def test_one_that_ends_while_it_is_changed_is_due_half_an_hour_after_its_end(life):
+    """Stripe's instant is a moment after ours: of that moment, too, it takes what comes late."""
+    moved = START + 9 * DAY
+    ((closing,),) = life((renewed(NEW, moved, anchor=moved), moved - 2))
+    assert closing.due == moved + WATERMARK
+
+
 def test_without_a_priced_metric_nothing_is_closed(life):
     plain = replace(NEW, price="price_plain")
     assert life((renewed(plain, FOURTH), FOURTH), first=plain) == [[]]

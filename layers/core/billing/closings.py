@@ -9,6 +9,8 @@ from billing.periods import period_of
 from billing.theirs import Theirs
 from billing.usage import WATERMARK
 
+ASKEW = 300  # seconds: what a change takes at Stripe, and how far clocks may lie apart
+
 
 @dataclass(frozen=True, slots=True)
 class Closing:
@@ -50,15 +52,15 @@ def closings(
 ) -> list[Closing]:
     """
     Of the periods between two boundaries, by the anchor and the interval there was before the second: the oldest
-    first. `unpaid`: it has ended without ever having been paid. What ends while it is seen is due half an hour after
-    its end; on a test clock, after it was seen. One in whose middle the anchor was set begins there.
+    first. `unpaid`: it has ended without ever having been paid. Each is due half an hour after its end; one that ends
+    long before its time, on a test clock, after it was seen. One in whose middle the anchor was set begins there.
     """
     found, start = [], since
     while start < until:
         period = period_of(start, before.anchor, before.interval or _interval(before))
         end = min(period.end, until)
         free = unpaid or (before.trial_ends_at is not None and end <= before.trial_ends_at)
-        due = min(end, at) + WATERMARK
+        due = (end if end <= at + ASKEW else at) + WATERMARK
         found.append(
             Closing(
                 before.id,
