@@ -16,6 +16,7 @@ from billing.tallies import Day, Demand, Known, Move, Tally, Use, d_of, g_of, l_
 
 START = start_of("2026-11-21")
 HOWS = ("sum", "max", "last", "unique")
+SPAN = [day_of(START + n * DAY) for n in range(4)]
 EXAMPLES = settings(derandomize=True, max_examples=60, deadline=None)
 
 
@@ -61,7 +62,10 @@ class Stored:
 
     def replace(self, how, uses, gone, come):
         of_day = [use for use in uses if use != gone and day_of(use.at) == day_of(gone.at)]
-        self.write(tallies.replacing(how, gone, come, self.met(), of_day, self.known()))
+        self.write(self.replacing(how, of_day, gone, come))
+
+    def replacing(self, how, of_day, gone, come, beside=SPAN):
+        return tallies.replacing(how, gone, come, self.met(), of_day, self.known(), beside)
 
 
 def holds(item, demand):
@@ -219,14 +223,66 @@ def test_who_tells_a_value_for_the_first_time_is_refused_by_another_who_has_told
     assert raced("unique", Race([bob], [again], [use(3, value="bob")]))
 
 
-def test_a_recount_is_refused_by_any_event_since():
-    stored, second = Stored(), use(1, 3, START)
-    stored.record("max", [HIGH, second])
-    moves = tallies.replacing("max", HIGH, None, stored.met(), [second], {})
-    stored.record("max", [use(2, 1, START)])
-
-    with pytest.raises(Refused):
+def recounted(how, there, gone, come, meanwhile, beside):
+    """Whether a correction is written, on what it met before something else was."""
+    stored = Stored()
+    for each in there:
+        stored.record(how, [each])
+    of_day = [use for use in there if use != gone and day_of(use.at) == day_of(gone.at)]
+    moves = stored.replacing(how, of_day, gone, come, beside)
+    live = meanwhile(stored, list(there))
+    try:
         stored.write(moves)
+    except Refused:
+        agrees(how, stored, live)
+        return False
+    agrees(how, stored, [use for use in live if use != gone] + ([come] if come else []))
+    return True
+
+
+def recorded(how, *uses):
+    def act(stored, live):
+        for each in uses:
+            stored.record(how, [each])
+        return [*live, *uses]
+
+    return act
+
+
+@pytest.mark.parametrize("beside", [SPAN, None], ids=["days in the total", "days elsewhere"])
+@pytest.mark.parametrize("how", ["max", "last"])
+@settings(EXAMPLES, max_examples=300)
+@given(said=LISTS, place=st.integers(0, 13), other=st.none() | SAID, also=st.tuples(st.integers(0, 13), st.none() | SAID))
+def test_a_correction_on_what_is_no_longer_so_is_refused_or_right_all_the_same(how, beside, said, place, other, also):
+    there = events(how, said)
+    gone, told = there[place % len(there)], None
+    if other:
+        told = gone._replace(id=sha256(f"told{gone.id}".encode()).hexdigest(), quantity=other[0])
+    index, more = also
+
+    def another(stored, live):
+        wrong = live[index % len(live)]
+        if more and index % 2:  # an event
+            return recorded(how, events(how, [*said, more])[-1])(stored, live)
+        if wrong == gone:
+            return live
+        right = more and wrong._replace(id=sha256(f"also{wrong.id}".encode()).hexdigest(), quantity=more[0])
+        stored.replace(how, live, wrong, right)
+        return [use for use in live if use != wrong] + ([right] if right else [])
+
+    recounted(how, there, gone, told, another, beside)
+
+
+@pytest.mark.parametrize("how", ["max", "last"])
+def test_a_recount_is_refused_by_an_event_of_its_day_and_by_none_that_changes_nothing_of_it(how):
+    early, low, high = (use(n, quantity, START + n * DAY) for n, quantity in enumerate((3, 2, 9)))
+    there, less = [early, low, high], use(4, 1, START + 1)
+
+    for gone in (low, high):
+        assert not recounted(how, there, gone, None, recorded(how, use(5, 1, gone.at + 1)), SPAN)
+        assert recounted(how, there, gone, None, recorded(how, less), SPAN)
+    assert recounted(how, there, low, None, recorded(how, less), None)
+    assert not recounted(how, there, high, None, recorded(how, less), None)
 
 
 @pytest.mark.parametrize("how", ["max", "last"])

@@ -6,9 +6,9 @@ from billing import customer_table, standing, tallies, usage_table
 from billing.corrections import Correction, corrected
 from billing.entitlements import Measure
 from billing.errors import Contended, KeyReused, NotCorrectable, NotFound, OverLimit
-from billing.periods import day_of
+from billing.periods import day_of, start_of
 from billing.tallies import Day, Use
-from billing.usage import WATERMARK, Event, Recorded, Total, Unfit
+from billing.usage import RETENTION, WATERMARK, Event, Recorded, Total, Unfit
 from billing.usage_table import Met
 
 PAUSES = (0.0, 0.1, 0.3, 0.6, 1.0, 1.5, 2.0)  # seconds between two looks at what keeps moving
@@ -41,21 +41,22 @@ def _done(correction: Correction, original: Recorded, event: Event | None, at: i
     if event:
         _suit(event, measure)
     met = _met(original, event)
-    others = _others(original, met.total)
+    others = _others(original, met.total, at)
     if others is None:
         return False
     gone, come = original.event.use, event and event.use
-    moves = tallies.replacing(original.aggregation, gone, come, met.total, others, met.known)
+    beside = None if met.total.long else usage_table.days_of(original.total)
+    moves = tallies.replacing(original.aggregation, gone, come, met.total, others, met.known, beside)
     more, most = moves.total.adds.get("used", 0), _most(original, measure, at)
     if met.total.used + more < 0:
         raise NotCorrectable("there would be less than nothing of it: correct what was given back first")
     if most is not None and _passes(original, event, met.total.used, more, most):
         raise OverLimit(f"the limit of {most} would be passed")
-    beside = [customer_table.unmoved(stands.customer, stands.moves)] if most is not None else []
+    checks = [customer_table.unmoved(stands.customer, stands.moves)]  # a limit there is none of yet, too
     if met.total.closed:
         subscription, start = met.total.subscription or "", int(original.total.split("#")[1])
-        beside = [customer_table.closes_again(stands.customer, subscription, start, at + WATERMARK)]
-    return usage_table.correct(original, correction, event, met.total, moves, most, beside, at)
+        checks.append(customer_table.closes_again(stands.customer, subscription, start, at + WATERMARK))
+    return usage_table.correct(original, correction, event, met.total, moves, most, checks, at)
 
 
 def _met(original: Recorded, event: Event | None) -> Met:
@@ -75,7 +76,7 @@ def _suit(event: Event, measure: Measure | None) -> None:
         raise NotCorrectable(f"{unfit.field}: {unfit}") from unfit
 
 
-def _others(original: Recorded, total: Total) -> list[Use] | None:
+def _others(original: Recorded, total: Total, at: int) -> list[Use] | None:
     """The other live events of its day, where the day is worked out anew; None: some are not seen yet as they are."""
     if original.aggregation in ("sum", "unique"):
         return []
@@ -83,6 +84,8 @@ def _others(original: Recorded, total: Total) -> list[Use] | None:
     day = day_of(event.at)
     found = [each for each in usage_table.of_day(event.customer, event.metric, day) if each.total == original.total]
     if not total.days.get(day, Day()).is_of([each.live for each in found]):
+        if start_of(day) < at - RETENTION:
+            raise NotCorrectable(f"the other events of {day} are no longer kept, and without them it cannot be told")
         return None
     return [each.event.use for each in found if each.live and each.event.id != event.id]
 

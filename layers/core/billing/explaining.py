@@ -9,7 +9,7 @@ from billing.statements import Statement
 from billing.tallies import tally
 from billing.usage import Recorded
 
-MOST = 50_000  # events that are read
+MOST = 10_000  # events that are read
 SHOWN = 1000
 
 

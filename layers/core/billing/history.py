@@ -9,7 +9,7 @@ from billing.periods import DAY, Period, day_of, start_of
 from billing.tallies import Day, Tally, Use
 from billing.usage import RETENTION
 
-MOST = 50_000  # events that are read one by one
+MOST = 10_000  # events that are read one by one
 INSTEAD = "ask for less, or from midnight to midnight, UTC"
 PAUSES = (0.1, 0.3, 0.6, 1.0)  # seconds: the index is a moment behind the totals
 

@@ -2,10 +2,12 @@
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from random import randrange
 
-from billing import customer_table, plan_table, standing, usage, usage_table
+from billing import customer_table, errors, plan_table, standing, usage, usage_table
+from billing.api import alarmed
 from billing.entitlements import Earlier, Ended
 from billing.errors import Contended, Unavailable, Undecided
 from billing.periods import Period
@@ -23,7 +25,8 @@ def record(given: Sequence[object], at: int, together: bool = False) -> list[dic
     again, and what is counted already is told again.
 
     Copies in one request are one event. Of several bodies under one key the first is tried first; what follows it is
-    a conflict once one has been recorded. `together`: of what is counted against one hard limit all fits, or none.
+    a conflict once one has been recorded. `together`: of what is counted against one hard limit all fits, or none; and
+    no second body is tried.
     """
     events: list[Event | dict] = []
     for each in given:
@@ -57,6 +60,7 @@ class _Batch:
         self.lot = randrange(LOTS)  # which shard of a total is counted in
         self.verdicts: dict[tuple[str, str], dict] = {}  # by key and body
         self.fresh: set[str] = set()  # customers whose standing has been read for this request
+        self.unreadable: set[str] = set()  # customers whose records are not as we know them
         self.ended: dict[str, list[Ended]] = {}  # periods that are billed by usage, by customer
         self.closed: dict[str, dict[tuple[str, Period], int]] = defaultdict(dict)  # met as such, by customer
 
@@ -74,9 +78,12 @@ class _Batch:
 
     def _after(self, tried: Event, *rest: Event) -> list[Event]:
         verdict = self.verdicts.get(_body(tried))
-        if verdict and verdict["status"] != "recorded":
+        if verdict and self.together:
+            for event in rest:
+                self._say(event, self._known(event) or usage.conflict(event))
+        elif verdict and verdict["status"] != "recorded":
             return list(rest)
-        if verdict:
+        elif verdict:
             self.verdicts |= {_body(event): usage.conflict(event) for event in rest}
         return []
 
@@ -84,17 +91,58 @@ class _Batch:
         for _ in range(TRIES):
             slots = defaultdict(list)
             for event in left:
-                try:
-                    slot, counted = self._slot(event)
-                    slots[slot].append(counted)
-                except Unfit as unfit:
-                    self._say(event, self._known(event) or usage.rejected(event, unfit))
-            again = self._in_turn(slots)
+                with self._apart(event.customer):
+                    try:
+                        slot, counted = self._slot(event)
+                        slots[slot].append(counted)
+                    except Unfit as unfit:
+                        self._say(event, self._known(event) or usage.rejected(event, unfit))
+            again = self._divided(slots) if self.together else set()
+            again |= self._in_turn(slots)
             left = [event for event in left if event.id in again]
             for customer in {event.customer for event in left}:
-                self._refresh(customer)
+                with self._apart(customer):
+                    self._refresh(customer)
+            left = [event for event in left if event.customer not in self.unreadable]
             if not left:
                 return
+
+    @contextmanager
+    def _apart(self, customer: str) -> Iterator[None]:
+        """What is wrong with one customer's records keeps no others from being counted: its events stay undecided."""
+        try:
+            yield
+        except Unavailable:
+            raise
+        except Exception as failure:
+            if customer not in self.unreadable:
+                alarmed("unreadable", customer=customer, code=errors.named(failure))
+            self.unreadable.add(customer)
+
+    def _divided(self, slots: dict[Slot, list[Event]]) -> set[str]:
+        """
+        What is to be counted all or nothing, and stands in several slots, is taken out of them. Of several months no
+        transaction has room; what was placed on different terms comes again: answers the ids.
+        """
+        of_total = defaultdict(list)
+        for slot in slots:
+            if slot.hard:
+                of_total[slot.customer, slot.metric, slot.period].append(slot)
+        again = set()
+        for several in of_total.values():
+            if len(several) == 1:
+                continue
+            events = [event for slot in several for event in slots.pop(slot)]
+            if len({slot.terms for slot in several}) > 1:
+                again |= {event.id for event in events}
+            else:
+                self._too_many(events, "what is of several calendar months cannot be counted all or nothing")
+        return again
+
+    def _too_many(self, events: Sequence[Event], why: str) -> None:
+        many = Unfit("too_many_together", "", why)
+        for event in events:
+            self._say(event, self._known(event) or usage.rejected(event, many))
 
     def _in_turn(self, slots: dict[Slot, list[Event]]) -> set[str]:
         """What is contended comes again after the others, while there is time. Answers ids, as `_count` the events."""
@@ -146,9 +194,7 @@ class _Batch:
         the request. What is compared with the total needs to have met it.
         """
         if self.together and slot.hard and len(left) > usage_table.room(slot):
-            many = Unfit("too_many_together", "", f"at most {usage_table.room(slot)} can be counted all or nothing")
-            for event in left:
-                self._say(event, self._known(event) or usage.rejected(event, many))
+            self._too_many(left, f"at most {usage_table.room(slot)} can be counted all or nothing")
             return []
         whole = slot.shards > 1 and slot.limit is not None  # of which one shard knows its part
         blind = slot.aggregation == "sum" and not slot.closed and not whole
@@ -156,7 +202,7 @@ class _Batch:
         while left:
             if time.monotonic() > self.until:
                 raise Contended("out of time")
-            if seen and _ahead(seen.total, slot):
+            if seen and _ahead(seen.total, slot, slot.customer in self.fresh):
                 return left
             chunk = left[: usage_table.room(slot)]
             chosen = self._choose(slot, chunk, seen)
@@ -206,11 +252,12 @@ class _Batch:
 
     def _tell(self, slot: Slot, chunk: list[Event], chosen: list[Event], over: set[Event], seen: Met | None) -> None:
         used = slot.after(chosen, seen.total, seen.known) if seen else 0
+        fits = slot.fit(chunk, seen.total, seen.known) if seen else chosen  # more than chosen, if all or nothing
         for event in chunk:
             if event in chosen:
                 stored = Stored(event.fingerprint, event.at, event in over, event.happened)
                 self._say(event, usage.recorded(event, stored, False))
-            elif slot.held and event.quantity < 0:
+            elif slot.held and event.quantity < 0 and event not in fits:
                 below = Unfit("below_zero", "quantity", "there is less of it than is to be given back")
                 self._say(event, usage.rejected(event, below))
             else:
@@ -224,7 +271,7 @@ def _body(event: Event) -> tuple[str, str]:
     return event.id, event.fingerprint
 
 
-def _ahead(total: Total, slot: Slot) -> bool:
+def _ahead(total: Total, slot: Slot, fresh: bool) -> bool:
     """Whether a total is on newer terms than those who count in it know."""
     other = total.terms not in ("", slot.terms)
-    return other and not slot.closed and not usage.supersedes(slot.terms, total.terms)
+    return other and not slot.closed and not usage.supersedes(slot.terms, total.terms, fresh)

@@ -134,12 +134,19 @@ def recording(aggregation: str, uses: Sequence[Use], met: Tally, known: Mapping[
 
 
 def replacing(
-    aggregation: str, gone: Use, come: Use | None, met: Tally, of_day: Sequence[Use], known: Mapping[str, Known]
+    aggregation: str,
+    gone: Use,
+    come: Use | None,
+    met: Tally,
+    of_day: Sequence[Use],
+    known: Mapping[str, Known],
+    beside: Sequence[str] | None = None,
 ) -> Moves:
     """
     What is written when an event is voided, or another of the same instant takes its place. `of_day` are the live
     events of its day, without it: where the highest or the last counts, the day is worked out anew. That is only true
-    while the total is of the very events that it was worked out from.
+    while the day is of the very events that it was worked out from. `beside`: all days that the item of the total may
+    have; None: some are in others.
     """
     day, change = day_of(gone.at), 0 if come else -1
     total = Move({"n": change, "h": (come.digest if come else 0) - gone.digest}, {}, [])
@@ -150,10 +157,10 @@ def replacing(
     if aggregation == "unique":
         return _retold(total, each, gone, come, day, known)
     left = [*of_day, *([come] if come else [])]
-    days = dict(met.days) | {day: _worked_out(aggregation, left)}
-    told = {s_of(day): days[day].value} | ({l_of(day): days[day].latest or 0} if aggregation == "last" else {})
-    unmoved = [Demand("h", "=", met.digest)]
-    return Moves(total.also(Move({}, _overall(aggregation, days), unmoved)), each.also(Move({}, told, [])))
+    before, after = met.days.get(day, Day()), _worked_out(aggregation, left)
+    told = {s_of(day): after.value} | ({l_of(day): after.latest or 0} if aggregation == "last" else {})
+    overall = (_highest_again if aggregation == "max" else _latest_again)(day, before, after, met, beside)
+    return Moves(total.also(overall), each.also(Move({}, told, _of_just(day, before))))
 
 
 def tally(aggregation: str, uses: Iterable[Use]) -> Tally:
@@ -283,6 +290,42 @@ def _latest(name: str, told: str, last: Use, ranked, seen: int | None) -> Move:
 def _latest_of_day(day: str, uses: Sequence[Use], met: Tally) -> Move:
     seen = met.days.get(day, Day()).latest
     return _latest(l_of(day), s_of(day), max(uses, key=rank), rank_in_day, seen)
+
+
+def _highest_again(day: str, before: Day, after: Day, met: Tally, beside: Sequence[str] | None) -> Move:
+    """What a day that is worked out anew does to the highest of all."""
+    if after.value >= before.value:
+        return _highest("used", after.value, met.used)
+    if met.used > before.value:
+        return Move({}, {}, [Demand("used", ">=", before.value + 1)])
+    days = dict(met.days) | {day: after}
+    told = _overall("max", days)
+    if beside is None:
+        return Move({}, told, [Demand("h", "=", met.digest)])
+    top = max(days, key=lambda each: days[each].value)
+    lower = [Demand(s_of(each), "<=", told["used"]) for each in beside if each != day]
+    return Move({}, told, [*lower, *([Demand(s_of(top), ">=", told["used"])] if top != day else [])])
+
+
+def _latest_again(day: str, before: Day, after: Day, met: Tally, beside: Sequence[str] | None) -> Move:
+    """What a day that is worked out anew does to the last of all."""
+    last = start_of(day) * APART + (before.latest or 0)
+    if (met.latest or 0) > last:
+        return Move({}, {}, [Demand("latest", ">=", last + 1)])
+    days = dict(met.days) | {day: after}
+    told, still = _overall("last", days), Demand("latest", "=", last)
+    if after.n:
+        return Move({}, told, [still])
+    if beside is None:
+        return Move({}, told, [Demand("h", "=", met.digest)])
+    now = max((each for each, live in days.items() if live.n), default="")
+    empty = [Demand(n_of(each), "<", 1) for each in beside if now < each < day]
+    return Move({}, told, [still, *empty, *(_of_just(now, days[now]) if now else [])])
+
+
+def _of_just(day: str, met: Day) -> list[Demand]:
+    """That a day is of the very events that it was met with: see Day.is_of."""
+    return [_exactly(n_of(day), met.n), _exactly(g_of(day), met.gone)]
 
 
 def _seen(met: Tally, day: str) -> int | None:

@@ -68,6 +68,7 @@ class Stored(NamedTuple):
     at: int
     over_limit: bool = False
     happened: int | None = None
+    corrected_by: str | None = None  # key of what took its place, or voided it: it counts no more
 
 
 class Slot(NamedTuple):
@@ -195,7 +196,7 @@ class Recorded:
 
     @property
     def stored(self) -> Stored:
-        return Stored(self.fingerprint, self.event.at, self.over_limit, self.event.happened)
+        return Stored(self.fingerprint, self.event.at, self.over_limit, self.event.happened, self.corrected_by)
 
 
 def read(given: object, at: int) -> Event:
@@ -266,19 +267,20 @@ def month_in(period: Period, at: int) -> str:
     return day_of(at)[:7] if period.end - period.start > LONG else ""
 
 
-def supersedes(terms: str, others: str) -> bool:
+def supersedes(terms: str, others: str, fresh: bool = False) -> bool:
     """
     Whether a total on the others' terms may be taken over by whoever knows these to be on record.
 
     Terms are "7" while a subscription gives access, and "7:free:2" when the default plan stands in. The number only
-    grows; with the same number access only ends, by time alone; and the default plan's version only grows. Another
-    default plan is another deployment: the one that asks is right.
+    grows; and the default plan's version only grows. Another default plan is another deployment: the one that asks is
+    right. With the same number access ends by time alone, and comes back so when a pause is over: of the two only
+    whoever has just read the customer's record (`fresh`) can tell.
     """
     ours, theirs = _parsed(terms), _parsed(others)
     if ours[0] != theirs[0]:
         return ours[0] > theirs[0]
     if not ours[1] or not theirs[1]:
-        return ours[1] > theirs[1]
+        return ours[1] > theirs[1] or (fresh and ours[1] != theirs[1])
     return ours[1] != theirs[1] or ours[2] > theirs[2]
 
 
@@ -292,7 +294,8 @@ def recorded(event: Event, stored: Stored, duplicate: bool) -> dict:
         "over_limit": stored.over_limit,
     }
     late = {} if stored.happened is None else {"happened_at": rfc3339(stored.happened)}
-    return told | ({} if event.value is None else {"value": event.value}) | late
+    gone = {} if stored.corrected_by is None else {"corrected_by": stored.corrected_by}
+    return told | ({} if event.value is None else {"value": event.value}) | late | gone
 
 
 def repeated(event: Event, stored: Stored) -> dict:
@@ -304,7 +307,7 @@ def conflict(event: Event) -> dict:
     return _named(event) | {
         "status": "conflict",
         "field": "idempotency_key",
-        "detail": "this key was recorded with another body",
+        "detail": "this key stands for another body",
     }
 
 

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from billing import dynamodb
 from billing.corrections import Correction
-from billing.periods import Period, day_of, period_of
+from billing.periods import DAY, Period, day_of, period_of
 from billing.plans import MOST_METRICS
 from billing.tallies import NONE, Day, Demand, Known, Move, Moves, g_of, l_of, recording, s_of, same_day
-from billing.usage import ABSENT, FOREVER, RETENTION, Event, Recorded, Slot, Stored, Total, id_of
+from billing.usage import ABSENT, FOREVER, LONG, RETENTION, Event, Recorded, Slot, Stored, Total, id_of
 
 TABLE = os.environ["USAGE_TABLE"]
 ACTIONS = 100  # of one transaction (docs: TransactWriteItems)
@@ -214,6 +214,12 @@ def correct(
 def of_total(original: Recorded) -> Total:
     """The total that an event counts in, with all its days."""
     return _together(dynamodb.query(TABLE, _owner(original.event.customer), original.total))
+
+
+def days_of(total: str) -> list[str]:
+    """All that a total which keeps its days itself may have."""
+    start = int(total.split("#")[1])
+    return [day_of(at) for at in range(start, start + LONG + DAY, DAY)]
 
 
 def values(customer: str, total: str, wanted: Iterable[str]) -> dict[str, Known]:
