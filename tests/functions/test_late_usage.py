@@ -61,7 +61,7 @@ def tell(use):
 
 
 def counted(metric, start):
-    item = dynamodb.get("Usage", pk="T#ada", sk=f"{METRICS[metric].counter(metric)}#{start:012}")
+    item = dynamodb.get("Usage", pk="T#ada", sk=f"{METRICS.get(metric, Metric('many')).counter(metric)}#{start:012}")
     return item["used"] if item else 0
 
 

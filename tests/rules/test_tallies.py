@@ -252,7 +252,9 @@ def recorded(how, *uses):
 @pytest.mark.parametrize("beside", [SPAN, None], ids=["days in the total", "days elsewhere"])
 @pytest.mark.parametrize("how", ["max", "last"])
 @settings(EXAMPLES, max_examples=300)
-@given(said=LISTS, place=st.integers(0, 13), other=st.none() | SAID, also=st.tuples(st.integers(0, 13), st.none() | SAID))
+@given(
+    said=LISTS, place=st.integers(0, 13), other=st.none() | SAID, also=st.tuples(st.integers(0, 13), st.none() | SAID)
+)
 def test_a_correction_on_what_is_no_longer_so_is_refused_or_right_all_the_same(how, beside, said, place, other, also):
     there = events(how, said)
     gone, told = there[place % len(there)], None
