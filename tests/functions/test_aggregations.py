@@ -319,6 +319,48 @@ def test_more_than_goes_at_once_cannot_be_all_or_nothing(have, api):
     assert {(answer["status"], answer["reason"]) for answer in answers} == {("rejected", "too_many_together")}
 
 
+@pytest.fixture
+def at_once(api):
+    def post(*events):
+        body = {"events": [each | {"customer_id": "ada"} for each in events], "all_or_nothing": True}
+        return api("POST", "/usage", body, claims={"scope": "billing/service"}).json["events"]
+
+    return post
+
+
+def test_what_is_of_several_months_of_a_long_period_cannot_be_all_or_nothing(have, at_once, used):
+    have(HELD)
+    this, last = event("projects", 2, 0), event("projects", 2, 40)
+    answers = at_once(this, last)
+    assert [answer["reason"] for answer in answers] == ["too_many_together"] * 2
+    assert used("projects")["used"] == 0
+
+    at_once(last)
+    at_once(this, event("projects", 1, 0))
+    assert used("projects")["used"] == 5
+    again = at_once(this, last, event("projects", -1, 0))
+    assert [answer.get("duplicate") for answer in again] == [True, True, None]
+    assert again[2]["reason"] == "too_many_together"
+
+
+def test_of_all_or_nothing_no_second_body_of_a_key_is_counted_alone(have, at_once, used):
+    have()
+    first, second = event("hard_sum", 4, key="b"), event("hard_sum", 1, key="b")
+    assert told(at_once(event("hard_sum", 3), first, second)) == "ooc"
+    assert used("hard_sum")["used"] == 0
+
+    at_once(second)
+    assert told(at_once(first, second)) == "cr" and used("hard_sum")["used"] == 1
+
+
+def test_what_there_is_enough_of_is_not_said_to_be_below_zero(have, at_once, used):
+    have(HELD)
+    at_once(event("projects", 3))
+    assert told(at_once(event("projects", -1), event("projects", 100))) == "oo"
+    first, second = at_once(event("projects", -1), event("projects", -3))
+    assert (first["status"], second["reason"], used("projects")["used"]) == ("over_limit", "below_zero", 3)
+
+
 def test_a_hundred_values_take_more_than_one_transaction(have, tell, used):
     have()
 

@@ -25,9 +25,11 @@ NAMES = count()
 
 @pytest.fixture
 def have(sell, buy):
+    anchor = int(time.time()) - 10 * DAY
+
     def put(customer="ada", limits=LIMITS, metrics=METRICS, **content):
         plan = sell(limits=limits, metrics=metrics, **content)
-        return buy(plan, customer, anchor=int(time.time()) - 10 * DAY)
+        return buy(plan, customer, anchor=anchor)
 
     return put
 
@@ -56,6 +58,23 @@ def correct(api):
         return api("POST", "/usage/corrections", body, customer=actor, claims={"scope": "billing/admin"})
 
     return post
+
+
+@pytest.fixture
+def close(aws):
+    """A statement has been made of a metric's period; answers that, and the key of what asks for the next."""
+
+    def put(metric):
+        period = standing.of("ada", int(time.time())).measure(metric).period(int(time.time()))
+        counter = METRICS[metric].counter(metric)
+        seen = usage_table.shards("ada", counter, period, 1)
+        about = {"ends": period.end, "subscription": "sub_1", "plan": "pro", "version": 1}
+        dynamodb.transact(usage_table.closes("ada", counter, period, seen, 0, about))
+        closing = {"pk": "customer#ada", "sk": f"closing#sub_1#{period.start:012}"}
+        dynamodb.transact([dynamodb.put("Subscriptions", closing | {"times": 1})])
+        return period, closing
+
+    return put
 
 
 @pytest.fixture
@@ -267,6 +286,31 @@ def test_a_limit_lowered_while_a_correction_is_made_holds(have, tell, correct, u
     assert (correct(key, 5).json["code"], used("hard_max")["used"]) == ("over_limit", 3)
 
 
+@pytest.mark.parametrize("billed", [False, True], ids=["open", "billed"])
+@pytest.mark.parametrize("how", HOWS)
+def test_a_limit_that_is_set_while_a_correction_is_made_holds(
+    have, tell, correct, api, used, moments, close, how, billed
+):
+    have(limits={"few": None, "many": None})
+    metric, (first, wrong, right) = f"hard_{how}", ("bob", "bob", "cyd") if how == "unique" else (1, 1, 50)
+    tell(metric, first, 1)
+    key = tell(metric, wrong)
+    if billed:
+        close(metric)
+    before = used(metric)["used"]
+
+    def limit():
+        body = {"limits": {"few": 1}}
+        assert (
+            api("PUT", "/customers/ada/limits", body, customer="eve", claims={"scope": "billing/admin"}).status == 200
+        )
+
+    moments.once("before TransactWriteItems", limit)
+
+    assert correct(key, right).json["code"] == "over_limit"
+    assert used(metric)["used"] == before
+
+
 def test_above_a_limit_that_was_lowered_it_may_become_less(have, tell, correct, used):
     have()
     keys = {metric: tell(metric, 5) for metric in ("hard_sum", "hard_max", "hard_last")}
@@ -331,6 +375,55 @@ def test_an_event_that_comes_meanwhile_is_not_lost(have, tell, correct, used, mo
     assert (used("max")["used"], used("max")["days"][-1]["n"]) == (5, 2)
 
 
+@pytest.mark.parametrize("how", ["max", "last"])
+@pytest.mark.parametrize("wrong", [0, 1], ids=["what is used", "what is not"])
+def test_a_correction_gets_through_while_the_metric_is_busy(have, tell, correct, used, moments, impatient, how, wrong):
+    have()
+    said = [(9, 48), (7, 72)] if how == "max" else [(9, 2), (7, 72)]
+    keys = [tell(how, quantity, hours) for quantity, hours in said]
+    tell(how, 1, 100)
+    others = []
+
+    def busy(moment):
+        if moment == "before TransactWriteItems" and not others:
+            others.append(1)
+            tell(how, 1, 100)
+            others.clear()
+
+    moments.append(busy)
+    assert correct(keys[wrong], 2).status == 200
+    moments.clear()
+    assert used(how)["used"] == {("max", 0): 7, ("max", 1): 9, ("last", 0): 2, ("last", 1): 9}[how, wrong]
+
+
+@pytest.mark.parametrize("how", ["max", "last"])
+def test_a_day_whose_other_events_have_expired_is_not_worked_out_anew(have, tell, correct, impatient, clock, how):
+    have()
+    gone, wrong = tell(how, 3), tell(how, 9)
+    key = {"pk": f"E#{on_record(gone).event.id}", "sk": "event"}
+    dynamodb.db().delete_item(TableName=usage_table.TABLE, Key=dynamodb.encode(key))
+    assert correct(wrong).json["code"] == "contended"  # it is to be seen in a moment
+    clock.pass_by(seconds=402 * DAY)
+    before = everything()
+
+    assert (correct(wrong).json["code"], everything()) == ("not_correctable", before)
+
+
+def test_who_repeats_what_was_voided_or_amended_is_told_that_it_counts_no_more(have, use, correct):
+    have()
+    events = [{"metric_id": "sum", "quantity": 4 + n, "idempotency_key": f"job-{n}"} for n in range(3)]
+    first = use(*events).json["events"]
+    correct("job-0", key="c1")
+    correct("job-1", 2, key="c2")
+
+    again = [answer | {"duplicate": True} for answer in first]
+    assert use(*events).json["events"] == [
+        again[0] | {"corrected_by": "c1"},
+        again[1] | {"corrected_by": "c2"},
+        again[2],
+    ]
+
+
 def test_of_two_corrections_at_once_one_is_made(have, tell, correct, used, moments):
     have()
     key = tell("sum", 4)
@@ -368,26 +461,20 @@ def test_a_value_that_is_told_again_after_a_correction_of_all_time_is_still_one(
 
 
 @pytest.mark.parametrize("how", HOWS)
-def test_in_a_period_that_is_billed_it_is_of_the_next_statement_which_is_asked_for(have, tell, correct, how):
+def test_in_a_period_that_is_billed_it_is_of_the_next_statement_which_is_asked_for(have, tell, correct, close, how):
     have()
     said = ("bob", "cyd") if how == "unique" else (3, 9)
     voided, amended = tell(how, said[0]), tell(how, said[1])
-    period = standing.of("ada", int(time.time())).measure(how).period(int(time.time()))
-    counter = METRICS[how].counter(how)
-    seen = usage_table.shards("ada", counter, period, 1)
-    about = {"ends": period.end, "subscription": "sub_1", "plan": "pro", "version": 1}
-    dynamodb.transact(usage_table.closes("ada", counter, period, seen, 0, about))
-    closing = {"pk": "customer#ada", "sk": f"closing#sub_1#{period.start:012}", "times": 1}
-    dynamodb.transact([dynamodb.put("Subscriptions", closing)])
+    period, closing = close(how)
 
     assert correct(voided, key="c1").status == 200
     assert correct(amended, "dan" if how == "unique" else 4, key="c2").status == 200
-    asked = dynamodb.get("Subscriptions", pk="customer#ada", sk=closing["sk"])
+    asked = dynamodb.get("Subscriptions", **closing)
     assert (asked["waits"], asked["times"]) == (customer_table.CLOSE, 3)
     assert [each.lived(number) for each in map(on_record, (voided, amended, "c2")) for number in (0, 1)] == [
         *(True, False, True, False, False, True)
     ]
-    total = usage_table.total("ada", counter, period)
+    total = usage_table.total("ada", METRICS[how].counter(how), period)
     assert (total.used, total.n, total.closed) == (1 if how == "unique" else 4, 1, 1)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from billing import customer_table, dynamodb, metering, plan_table, standing
+from billing import customer_table, dynamodb, metering, plan_table, standing, usage_table
 from billing.plans import Metric
 
 
@@ -448,6 +448,35 @@ def test_a_metric_that_becomes_hard_is_shut_for_whoever_still_takes_it_for_soft(
 
     assert statuses(use({"metric_id": "exports", "idempotency_key": "b"})) == ["over_limit"]
     assert used("exports")["used"] == 5
+
+
+def test_when_a_pause_is_over_events_are_counted_also_before_stripe_has_told_of_it(use, used, buy, pro, clock):
+    export = {"metric_id": "exports"}
+    buy(pro, collection_paused=True, resumes_at=int(time.time()) + 100)
+    assert statuses(use(export | {"idempotency_key": "a"})) == ["recorded"]  # it happened
+    clock.pass_by(seconds=200)
+
+    assert statuses(use(export | {"idempotency_key": "b"})) == ["recorded"]
+    assert used("exports")["used"] == 2
+
+
+@pytest.mark.parametrize("remembered", [False, True], ids=["read", "read again"])
+def test_a_customer_whose_record_cannot_be_read_keeps_no_others_from_being_counted(
+    use, used, buy, pro, remembered, caplog
+):
+    if remembered:
+        now = int(time.time())
+        buy(pro, "bob")
+        period = standing.of("bob", now).measure("api_calls").period(now)
+        dynamodb.transact([usage_table.on_terms("bob", "api_calls", period.start, 0, "9")])
+    broken = {"pk": "customer#bob", "sk": "customer", "id": "bob", "of_another_version": True}
+    dynamodb.transact([dynamodb.put(customer_table.TABLE, broken)])
+    bobs = [{"customer_id": "bob", "idempotency_key": key} for key in "ab"]
+    answer = use(*bobs, {"idempotency_key": "a"})
+
+    assert (answer.status, statuses(answer)) == (503, ["undecided", "undecided", "recorded"])
+    assert used()["used"] == 1
+    assert [line.customer for line in caplog.records if line.message == "unreadable"] == ["bob"]
 
 
 @pytest.mark.parametrize("moment", range(6))

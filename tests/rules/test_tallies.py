@@ -252,9 +252,7 @@ def recorded(how, *uses):
 @pytest.mark.parametrize("beside", [SPAN, None], ids=["days in the total", "days elsewhere"])
 @pytest.mark.parametrize("how", ["max", "last"])
 @settings(EXAMPLES, max_examples=300)
-@given(
-    said=LISTS, place=st.integers(0, 13), other=st.none() | SAID, also=st.tuples(st.integers(0, 13), st.none() | SAID)
-)
+@given(LISTS, st.integers(0, 13), st.none() | SAID, st.tuples(st.integers(0, 13), st.none() | SAID))
 def test_a_correction_on_what_is_no_longer_so_is_refused_or_right_all_the_same(how, beside, said, place, other, also):
     there = events(how, said)
     gone, told = there[place % len(there)], None
@@ -285,6 +283,13 @@ def test_a_recount_is_refused_by_an_event_of_its_day_and_by_none_that_changes_no
         assert recounted(how, there, gone, None, recorded(how, less), SPAN)
     assert recounted(how, there, low, None, recorded(how, less), None)
     assert not recounted(how, there, high, None, recorded(how, less), None)
+
+
+@pytest.mark.parametrize("days", [1, 3], ids=["between", "afterwards"])
+def test_when_the_last_is_gone_what_has_come_meanwhile_is_the_last(days):
+    early, last = use(1, 3, START), use(2, 9, START + 2 * DAY)
+
+    assert not recounted("last", [early, last], last, None, recorded("last", use(3, 1, START + days * DAY)), SPAN)
 
 
 @pytest.mark.parametrize("how", ["max", "last"])

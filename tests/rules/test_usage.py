@@ -189,6 +189,13 @@ def test_another_default_plan_is_another_deployment_and_takes_over():
     assert usage.supersedes("1:basic:1", "1:free:9") and usage.supersedes("1:-:0", "1:free:9")
 
 
+def test_whether_access_has_come_back_by_time_is_known_to_whoever_has_just_read_the_record():
+    assert not usage.supersedes("2", "2:free:9") and usage.supersedes("2", "2:free:9", fresh=True)
+    assert usage.supersedes("2:free:9", "2", fresh=True)
+    for newer in ("2", "2:free:9", "3"):
+        assert not usage.supersedes("2:free:8" if ":" in newer else "2", newer, fresh=True)
+
+
 HELD = SLOT._replace(held=True)
 
 
