@@ -1,6 +1,7 @@
 """Totals are apart by what they are of: whose plan it is, over which spans, how they add up, from when on."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 
