@@ -2,6 +2,7 @@
 
 import os
 import time
+from random import shuffle
 
 from aws_lambda_powertools import Logger
 
@@ -52,8 +53,13 @@ def handler(event: dict, context) -> None:
 
 
 def _close_late(at: int) -> None:
-    """Periods whose schedules have not come, or have come to nothing. What cannot be arranged now is the next one's."""
+    """
+    Periods whose schedules have not come, or have come to nothing, and those whose rest waits for a renewal: that is a
+    draft for an hour. What cannot be arranged now is the next one's: in any order, so that those that fail each time
+    keep no other from its turn.
+    """
     late, _ = customer_table.closing(at - LATE, None, MOST)
+    shuffle(late)
     until = time.monotonic() + SPARE
     try:
         for customer, subscription, start in late:

@@ -206,6 +206,7 @@ def send(account: Account, id: str, params: dict[str, Any]) -> Record:
 # Items that wait for an invoice
 
 MOST_ITEMS = 250  # on one invoice
+MOST_CENTS = 99_999_999  # in one amount (docs: Currencies, Minimum and maximum charge amounts)
 
 ITEM: dict[str, Shape] = {
     "amount": whole,
@@ -245,6 +246,8 @@ def create_item(account: Account, params: dict[str, Any]) -> Record:
         fields["parent"] = {"subscription_details": details, "type": "subscription_details"}
     quantity = params.get("quantity", 1)
     amount, currency, named = _worth(account, params, price, quantity, customer)
+    if abs(amount) > MOST_CENTS:
+        raise invalid(f"The amount must be at most {MOST_CENTS}.", "amount", "amount_too_large")
     if invoice and currency != invoice["currency"]:
         raise invalid(f"The currency of the invoice is {invoice['currency']}.", "currency")
     if invoice and len(invoice["lines"]["data"]) >= MOST_ITEMS:

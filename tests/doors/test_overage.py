@@ -38,6 +38,12 @@ def item(cents=700, metric="api_calls", generation=1):
     return Item(cents, "usd", "API calls", (1_700_000_000, 1_702_592_000), mark)
 
 
+def waits(stripe, theirs, item):
+    """As what was on a draft that somebody has deleted."""
+    said = {"customer": theirs.customer, "subscription": theirs.id, "amount": str(item.amount_cents), "currency": "usd"}
+    ask(stripe, "POST", "/v1/invoiceitems", metadata={"usage": item.mark}, **said)
+
+
 def posts(stripe):
     return [call for call in stripe.calls if call.method == "POST"]
 
@@ -109,17 +115,6 @@ def test_no_other_draft_is_a_renewal(api, theirs, stripe, clock, renew, kept):
     assert overage.renewal_draft(theirs.id) is None
 
 
-def test_what_waits_goes_on_the_next_invoice_of_its_subscription(theirs, stripe, clock):
-    overage.charge_on(None, theirs, *item())
-    assert waiting(stripe) == [700]
-    assert gateway.next_invoice(theirs).total_cents == 6700
-
-    clock.pass_by(days=31, hours=1)
-    stripe.tick()
-    newest = stripe.subscriptions[theirs.id]["latest_invoice"]
-    assert (stripe.invoices[newest]["amount_paid"], waiting(stripe)) == (6700, [])
-
-
 def test_a_discount_leaves_usage_and_its_corrections_alone(theirs, stripe, renew):
     ask(stripe, "POST", "/v1/coupons", id="half", percent_off="50", duration="forever")
     ask(stripe, "POST", f"/v1/subscriptions/{theirs.id}", discounts=[{"coupon": "half"}])
@@ -131,13 +126,13 @@ def test_a_discount_leaves_usage_and_its_corrections_alone(theirs, stripe, renew
     assert stripe.invoices[draft.id]["total"] == 3000 + 500
 
 
-@pytest.mark.parametrize("bill", ["draft", "next", "credit"])
+@pytest.mark.parametrize("bill", ["draft", "credit"])
 def test_to_say_it_twice_is_to_bill_it_once(theirs, stripe, renewal, bill):
     for _ in range(2):
         if bill == "credit":
             overage.credit(theirs.customer, *item()[:3], item().mark)
         else:
-            overage.charge_on(renewal.id if bill == "draft" else None, theirs, *item())
+            overage.charge_on(renewal.id, theirs, *item())
     assert len(stripe.invoice_items) == (bill != "credit")
     assert balance(stripe, theirs.id) == (-700 if bill == "credit" else 0)
 
@@ -153,7 +148,7 @@ def test_a_credit_is_taken_off_the_next_invoice(theirs, stripe, clock):
 def test_all_that_was_billed_is_found_by_its_mark(theirs, stripe, clock, renewal):
     began = int(clock.now())
     overage.charge_on(renewal.id, theirs, *item(700, "a"))
-    overage.charge_on(None, theirs, *item(800, "b"))
+    waits(stripe, theirs, item(800, "b"))
     overage.credit(theirs.customer, 90, "usd", "c", item(metric="c").mark)
     alone = overage.charge_alone(theirs, [item(100, "d"), item(200, "e")], "final:sub:1", taxed=False)
     ask(stripe, "POST", "/v1/invoiceitems", customer=theirs.customer, amount="5", currency="usd")
@@ -168,11 +163,16 @@ def test_all_that_was_billed_is_found_by_its_mark(theirs, stripe, clock, renewal
         "e": ("item", alone.id, 200),
     }
     assert all(mark == each.mark for mark, each in found.items())
+    assert [found[item(metric=metric).mark].where for metric in "abc"] == [
+        renewal.id,
+        found[item(metric="b").mark].id,
+        "balance",
+    ]
     assert overage.billed(theirs.customer, began + HOUR) == {}
 
 
-def test_it_is_found_behind_many_pages_of_others(theirs, stripe):
-    overage.charge_on(None, theirs, *item())
+def test_it_is_found_behind_many_pages_of_others(theirs, stripe, renewal):
+    overage.charge_on(renewal.id, theirs, *item())
     overage.credit(theirs.customer, 90, "usd", "c", item(metric="c").mark)
     for _ in range(120):
         ask(stripe, "POST", "/v1/invoiceitems", customer=theirs.customer, amount="5", currency="usd")
@@ -275,3 +275,35 @@ def test_what_died_before_it_was_finalized_is_finished_and_nothing_else_is(their
         overage.finish(renewal.id)
     assert (stripe.invoices[alone]["status"], stripe.invoices[alone]["amount_paid"]) == ("paid", 1500)
     assert stripe.invoices[renewal.id]["status"] == "draft"
+
+
+def test_what_stripe_takes_not_keeps_no_other_from_being_charged(theirs, stripe):
+    items = [item(700, "a"), item(100_000_000, "b"), item(800, "c")]
+    with pytest.raises(StripeRefused):
+        overage.charge_alone(theirs, items, "final:sub:1", taxed=False)
+    assert [(each["status"], each["amount_paid"]) for each in one_off(stripe)] == [("paid", 1500)]
+
+
+def test_what_stripe_takes_nothing_of_is_no_invoice_yet(theirs, stripe):
+    with pytest.raises(StripeRefused):
+        overage.charge_alone(theirs, [item(100_000_000)], "final:sub:1", taxed=False)
+    assert [each["status"] for each in one_off(stripe)] == ["draft"]
+
+
+def test_a_renewal_is_given_up_when_nothing_will_finalize_it(theirs, stripe, renewal):
+    assert overage.given_up(renewal.id) is None
+    ask(stripe, "DELETE", f"/v1/subscriptions/{theirs.id}")
+    assert overage.given_up(renewal.id) == gateway.invoice(renewal.id)
+
+
+def test_it_is_not_when_it_is_charged(theirs, stripe, clock, renewal):
+    clock.pass_by(seconds=HOUR)
+    stripe.tick()
+    assert overage.given_up(renewal.id) is None
+
+
+def test_a_draft_of_usage_alone_is_its_makers_to_finish(theirs, stripe, moments):
+    die_at(moments, 2)
+    with pytest.raises(Death):
+        overage.charge_alone(theirs, [item()], "final:sub:1", taxed=False)
+    assert overage.given_up(one_off(stripe)[0]["id"]) is None

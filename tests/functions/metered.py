@@ -91,6 +91,15 @@ class Metered:
         self.passes(seconds=WATERMARK + 120)
         return self.on_schedule()
 
+    def closes_late(self, swept):
+        """The sweeps come to what waits, until half past the draft's hour: and what they arrange is done."""
+        self.passes(seconds=max(0, self.period()[0] + WATERMARK - self.now))
+        for _ in range(2):
+            self.passes(minutes=9)
+            swept()
+            self.passes(minutes=1)
+            self.on_schedule()
+
     def settles(self):
         """Nothing waits: neither a draft to be finalized nor what Stripe tells."""
         self.passes(hours=2)
@@ -131,11 +140,11 @@ class Metered:
         return sorted(found, key=lambda each: (each.start, each.number))
 
     def billed(self):
-        """What stands for usage at Stripe, by metric and number of the statement: cents, and where they are."""
+        """What stands for usage at Stripe, by metric and number of the statement (again): cents, and where they are."""
         said = {}
         for mark, each in overage.billed(self.stripe.subscriptions[self.id]["customer"], 0).items():
-            _, metric, _, number = mark.split(":")
-            said[metric, int(number)] = each.amount_cents, self.where(each)
+            _, metric, _, number, *again = mark.split(":")
+            said[metric, int(number), *again] = each.amount_cents, self.where(each)
         return said
 
     def lines(self):

@@ -104,14 +104,16 @@ def test_an_event_of_the_last_minute_is_in_it(used):
     assert used.billed()["calls", 0] == (50, "cycle draft")
 
 
-def test_what_misses_the_renewal_is_on_the_invoice_after_it(used):
+def test_what_misses_the_renewal_is_on_the_one_after_it(used, swept):
     used.ends()
     used.passes(hours=3)
     assert used.on_schedule() == 1
-    assert {where for _, where in used.billed().values()} == {"next"}
+    assert (used.billed(), len(used.waiting())) == ({}, 1)
 
     used.ends()
-    assert {where for _, where in used.billed().values()} == {"cycle draft"}
+    used.closes()
+    used.closes_late(swept)
+    assert used.billed() == ON_THE_RENEWAL and used.waiting() == []
     used.settles()
     renewals = [each for each in used.stripe.invoices.values() if each["billing_reason"] == "subscription_cycle"]
     assert [each["amount_paid"] for each in renewals] == [1000, 1196]
@@ -123,7 +125,12 @@ def test_a_draft_that_is_finalized_while_it_is_billed_is_missed(used, moments):
     finalize = lambda: used.stripe.handle("POST", f"/v1/invoices/{used.draft().id}/finalize", {})  # noqa: E731
     moments.once("before post", finalize)
     used.on_schedule()
-    assert {where for _, where in used.billed().values()} == {"next"}
+    assert (used.billed(), len(used.waiting())) == ({}, 1)
+
+    used.ends()
+    used.passes(minutes=32)
+    used.closes_now(used.stated()[0].start)
+    assert used.billed() == ON_THE_RENEWAL
 
 
 def test_cancelled_now_it_is_charged_alone(used):
@@ -303,13 +310,14 @@ def test_what_comes_too_late_is_on_the_next_invoice(used, swept):
 
     first, second = used.stated("calls")
     assert (second.quantity, second.amount_cents, second.before_cents, second.due_cents) == (35, 50, 40, 10)
-    assert used.billed()["calls", 1] == (10, "next")
+    assert ("calls", 1) not in used.billed()
     used.ends()
+    used.closes_late(swept)
     assert used.billed()["calls", 1] == (10, "cycle draft")
     assert used.stated("calls")[0] == first
 
 
-def test_what_was_wrong_is_given_back_with_the_next_invoice(used):
+def test_what_was_wrong_is_given_back_with_the_next_invoice(used, swept):
     key = used.uses("calls", 100)
     used.ends()
     used.closes()
@@ -321,9 +329,9 @@ def test_what_was_wrong_is_given_back_with_the_next_invoice(used):
         ("calls", 0): (240, "cycle paid"),
         ("exports", 0): (100, "cycle paid"),
         ("tokens", 0): (56, "cycle paid"),
-        ("calls", 1): (-200, "next"),
     }
     used.ends()
+    used.closes_late(swept)
     used.settles()
     assert used.billed()["calls", 1] == (-200, "cycle paid")
 

@@ -34,9 +34,22 @@ def on_the_renewal(ada):
     ada.passes(minutes=32)
 
 
-def with_the_next_invoice(ada):
+def on_the_renewal_after_it(ada):
     ada.ends()
     ada.passes(hours=3)
+    ada.on_schedule()
+    ada.ends()
+    ada.passes(minutes=32)
+    ada.closes_now(max(ada.waiting()))
+
+
+def lost_with_its_renewal(ada):
+    """It is cancelled within the draft's hour."""
+    ada.ends()
+    ada.closes()
+    ada.cancels(immediately=True, unused_time="none")
+    ada.hears()
+    ada.passes(minutes=40)
 
 
 def alone(ada):
@@ -62,7 +75,7 @@ def told(ada):
         for each in ada.stripe.invoices.values()
     ]
     stated = [(each.metric, each.number, each.quantity, each.amount_cents, each.due_cents) for each in ada.stated()]
-    where = {each.billed if each.billed in ("next", "balance", "nothing", None) else "in" for each in ada.stated()}
+    where = {each.billed if each.billed in ("balance", "nothing", None) else "in" for each in ada.stated()}
     balance = ada.stripe.customers[ada.customer()]["balance"]
     marks = sorted((mark.split(":")[1:], cents) for mark, cents in ada.lines())
     return {
@@ -134,7 +147,8 @@ def walk(ada, world, prepare, begin, some=None):
 
 LIVES = [
     (on_the_renewal, closing),
-    (with_the_next_invoice, closing),
+    (on_the_renewal_after_it, closing),
+    (lost_with_its_renewal, closing),
     (alone, closing),
     (corrected_of_one_that_has_ended, closing),
     (renewing, hearing),

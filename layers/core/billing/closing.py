@@ -16,14 +16,17 @@ from billing import customer_table, dynamodb, gateway, overage, plan_table, sche
 from billing.api import alarmed, counted, logger
 from billing.closings import Closing
 from billing.customer_table import Asked
-from billing.errors import Contended, InvoiceClosed, Unavailable
-from billing.overage import Item
+from billing.errors import Contended, InvoiceClosed, StripeRefused, Unavailable
+from billing.overage import Billed, Item
 from billing.periods import Period, rfc3339
 from billing.plans import Metric, Plan
 from billing.statements import NOBODY, NOTHING, Statement
 from billing.theirs import Theirs
+from billing.usage import WATERMARK
 
 TRIES = 10  # while events of the past keep coming
+SOON = 32 * 86_400  # seconds, until a renewal that what has missed one may wait for
+AGAIN = ":again"  # of a mark: of what was on an invoice that nobody will be charged
 COLLECTING = {"active", "trialing", "past_due"}  # of a status: its invoices are finalized, and collected
 
 
@@ -32,22 +35,35 @@ def schedule(customer: str, closings: Sequence[Closing], at: int) -> None:
     Each has its time, within the hour that a renewal's invoice is a draft. If that cannot be arranged, the sweep sees
     to it; if what is to be closed is not put on record after all, there is nothing to do then.
     """
-    for each in closings:
-        about = {"customer": customer, "subscription": each.subscription, "start": each.start}
-        with suppress(Unavailable):
+    with suppress(Unavailable):
+        for each in closings:
+            about = {"customer": customer, "subscription": each.subscription, "start": each.start}
             name = f"close-{each.subscription}-{each.start}"
             scheduler.once(name, os.environ["CLOSE_FUNCTION"], about, max(each.due, at) + scheduler.SOON)
 
 
 def close(customer: str, subscription: str, start: int, at: int) -> None:
-    """Done already, or never asked for, is nothing to do. Before its time: whoever comes later does it."""
+    """
+    Done already, or never asked for, is nothing to do. Before its time, or while another is at it: whoever comes later
+    does it. StripeRefused if Stripe takes a part of it not; the rest is billed.
+    """
     asked = customer_table.closed(customer, subscription, start)
     if not asked or at < asked.closing.due:
         return
-    stated = [
-        statement for each in priced(asked.closing.plans) for statement in _state(customer, asked.closing, each, at)
-    ]
-    _bill([statement for statement in stated if statement.billed is None], asked)
+    if not customer_table.lease(customer, asked, at):
+        logger.info("closed_by_another", subscription=subscription, start=start)
+        return
+    metrics = priced(asked.closing.plans)
+    stated = [statement for each in metrics for statement in _state(customer, asked.closing, each, at)]
+    left = [statement for statement in stated if statement.billed is None]
+    sold_in = {each.counter: each.plan.currency for each in metrics}
+    foreign = [each for each in left if sold_in[each.counter] != each.currency]
+    _let_be(foreign, "the plan is in another currency")
+    until = _bill([each for each in left if each not in foreign], asked, customer, at)
+    if until:
+        customer_table.postpone(customer, asked, until)
+        logger.info("postponed", subscription=subscription, start=start, until=until)
+        return
     customer_table.is_closed(customer, asked)
     counted("PeriodsClosed", subscription=subscription, statements=len(stated))
 
@@ -119,43 +135,68 @@ def _rated(statement: Statement, metric: Metric) -> Statement:
     return rated if rated.due_cents else replace(rated, billed=NOTHING)
 
 
-def _bill(statements: list[Statement], asked: Asked) -> None:
+def _let_be(statements: list[Statement], why: str) -> None:
+    """Nobody can be billed for them: the operator is told, once."""
+    if not statements:
+        return
+    first, cents = statements[0], sum(each.due_cents for each in statements)
+    alarmed("usage_unbilled", subscription=first.subscription, start=first.start, cents=cents, reason=why)
+    for statement in statements:
+        statement_table.bill(statement, NOBODY)
+
+
+def _bill(statements: list[Statement], asked: Asked, customer: str, at: int) -> int | None:
     """
+    Answers until when some of them wait for the next renewal; None: for nothing.
+
     Whoever died after an invoice of its own was made for them, and before it was finalized, has left that to do. From
     a customer that Stripe has deleted nothing can be had.
     """
-    if not statements:
-        return
     theirs = gateway.subscription(asked.closing.subscription)
     if gateway.customer(theirs.customer).deleted:
-        cents = sum(each.due_cents for each in statements)
-        alarmed("usage_unbilled", subscription=theirs.id, start=asked.closing.start, cents=cents)
-        for statement in statements:
-            statement_table.bill(statement, NOBODY)
-        return
+        _let_be(statements, "Stripe has deleted the customer")
+        return None
     known = overage.billed(theirs.customer, asked.closing.start)
-    _charge([each for each in statements if each.mark not in known], theirs, asked)
+    waits, refused = _charge([each for each in statements if each.mark not in known], theirs, asked, at)
     for statement in statements:
         if found := known.get(statement.mark):
             if found.invoice:
                 overage.finish(found.invoice)
-            statement_table.bill(statement, "balance" if found.kind == "balance" else found.invoice or "next")
+            statement_table.bill(statement, found.where)
+    refused += _bill_again(known, theirs, asked, customer)
+    if refused:
+        cents = sum(each.due_cents for each in refused)
+        about = {"subscription": theirs.id, "start": asked.closing.start, "cents": cents}
+        alarmed("usage_unbilled", reason="Stripe refuses it", **about)
+        raise StripeRefused(f"Stripe takes {len(refused)} statements not")
+    return theirs.current_period_end + WATERMARK if waits else None
 
 
-def _charge(statements: list[Statement], theirs: Theirs, asked: Asked) -> None:
+def _charge(
+    statements: list[Statement], theirs: Theirs, asked: Asked, at: int
+) -> tuple[list[Statement], list[Statement]]:
     """
-    On the renewal while it is a draft; if that is missed, on the next invoice. Where there is none to come, or only
-    that of another interval, on one of its own; what is too much then goes onto the customer's balance.
+    On the renewal while it is a draft; if that is missed, on the next one. Where there is none to come soon, or only
+    that of another interval, on an invoice of its own; what is too much then goes onto the customer's balance.
+
+    Answers those that wait for that next renewal, and those that Stripe refuses. Nothing is put at Stripe to wait: the
+    subscription may end, or pause, before its time.
     """
     collects = theirs.status in COLLECTING and not theirs.collection_paused
     draft = overage.renewal_draft(theirs.id) if collects and statements else None
-    left = [each for each in statements if not (draft and _charge_on(draft.id, each, theirs))]
-    if collects and not theirs.cancelling and asked.closing.end != theirs.anchor:
-        for statement in left:
-            overage.charge_on(None, theirs, *_item(statement))
-            statement_table.bill(statement, "next")
-    else:
-        _charge_alone(left, theirs, asked)
+    left, refused = [], []
+    for statement in statements:
+        try:
+            if not (draft and _charge_on(draft.id, statement, theirs)):
+                left.append(statement)
+        except StripeRefused as failure:
+            refused.append(statement)
+            logger.error("refused", mark=statement.mark, reason=str(failure))
+    soon = theirs.current_period_end - at <= SOON
+    if collects and soon and not theirs.cancelling and asked.closing.end != theirs.anchor:
+        return left, refused
+    name = f"final:{theirs.id}:{asked.closing.start}:{asked.times}"
+    return [], refused + _charge_alone(left, theirs, name, asked.closing.start)
 
 
 def _charge_on(draft: str, statement: Statement, theirs: Theirs) -> bool:
@@ -169,25 +210,71 @@ def _charge_on(draft: str, statement: Statement, theirs: Theirs) -> bool:
     return True
 
 
-def _charge_alone(statements: list[Statement], theirs: Theirs, asked: Asked) -> None:
-    """What is given back comes first: the invoice is less by it."""
+def _charge_alone(
+    statements: list[Statement], theirs: Theirs, name: str, since: int, suffix: str = ""
+) -> list[Statement]:
+    """
+    What is given back comes first: the invoice is less by it. Answers what Stripe refuses: of an invoice that takes one
+    item not, the others are found by their marks.
+    """
+    refused = []
     for statement in statements:
         if statement.due_cents < 0:
-            item = _item(statement)
-            overage.credit(theirs.customer, -item.amount_cents, item.currency, item.description, item.mark)
-            statement_table.bill(statement, "balance")
+            item = _item(statement, suffix)
+            try:
+                overage.credit(theirs.customer, -item.amount_cents, item.currency, item.description, item.mark)
+                statement_table.bill(statement, "balance")
+            except StripeRefused as failure:
+                refused.append(statement)
+                logger.error("refused", mark=item.mark, reason=str(failure))
     owed = [each for each in statements if each.due_cents > 0]
     if owed:
-        closing = asked.closing
-        mark = f"final:{closing.subscription}:{closing.start}:{asked.times}"
-        items = [_item(each) for each in owed]
-        invoice = overage.charge_alone(theirs, items, mark, gateway.taxed(), closing.start)
+        try:
+            items = [_item(each, suffix) for each in owed]
+            invoice = overage.charge_alone(theirs, items, name, gateway.taxed(), since)
+            where = {item.mark: invoice.id for item in items}
+        except (StripeRefused, InvoiceClosed) as failure:
+            where = {mark: found.where for mark, found in overage.billed(theirs.customer, since).items()}
+            logger.error("refused", mark=name, reason=str(failure))
         for statement in owed:
-            statement_table.bill(statement, invoice.id)
+            if found := where.get(statement.mark + suffix):
+                statement_table.bill(statement, found)
+            else:
+                refused.append(statement)
+    return refused
 
 
-def _item(statement: Statement) -> Item:
+def _bill_again(known: dict[str, Billed], theirs: Theirs, asked: Asked, customer: str) -> list[Statement]:
+    """
+    What was put on a renewal that is given up, as the subscription has ended or paused within the draft's hour, is
+    charged alone: seen when the next period is closed, which that renewal has begun. Answers what Stripe refuses.
+    """
+    own = [each for mark, each in known.items() if mark.startswith(f"{theirs.id}:") and not mark.endswith(AGAIN)]
+    renewals = {id: overage.given_up(id) for id in sorted({each.invoice for each in own if each.invoice})}
+    lost = [each for each in own if each.invoice and renewals[each.invoice]]
+    stated = {each.mark: _stated(customer, each.mark) for each in lost}
+    unbilled = [statement for mark, statement in stated.items() if mark + AGAIN not in known]
+    name = f"again:{theirs.id}:{asked.closing.start}:{asked.times}"
+    refused = _charge_alone(unbilled, theirs, name, asked.closing.start, AGAIN)
+    for each in lost:
+        if found := known.get(each.mark + AGAIN):
+            if found.invoice:
+                overage.finish(found.invoice)
+            statement_table.bill(stated[each.mark], found.where)
+        renewal = renewals[each.invoice or ""]
+        if renewal and renewal.status == "draft" and stated[each.mark] not in refused:
+            overage.take_off(each)  # it is charged elsewhere, whoever finalizes the draft after all
+    return refused
+
+
+def _stated(customer: str, mark: str) -> Statement:
+    _, counter, start, _ = mark.split(":")
+    return next(each for each in statement_table.of(customer, counter, int(start)) if each.mark == mark)
+
+
+def _item(statement: Statement, suffix: str = "") -> Item:
     what = "adjustment of " if statement.number else ""
     span = f"{(rfc3339(statement.start) or '')[:10]} to {(rfc3339(statement.end) or '')[:10]}"
     described = f"{what}{statement.metric}: {statement.quantity} ({span})"
-    return Item(statement.due_cents, statement.currency, described, (statement.start, statement.end), statement.mark)
+    period, mark = (statement.start, statement.end), statement.mark + suffix
+    return Item(statement.due_cents, statement.currency, described, period, mark)

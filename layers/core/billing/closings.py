@@ -22,7 +22,7 @@ class Closing:
     start: int
     end: int
     due: int  # when it takes no more events
-    free: bool = False  # on trial, or never paid: what was used is told, and not charged
+    free: bool = False  # on trial, paused after it, or never paid: what was used is told, and not charged
     had: list[list] = field(default_factory=list)  # [slug, version] of the plans before in it, the last one last
     currency: str = "usd"
 
@@ -59,7 +59,9 @@ def closings(
     while start < until:
         period = period_of(start, before.anchor, before.interval or _interval(before))
         end = min(period.end, until)
-        free = unpaid or (before.trial_ends_at is not None and end <= before.trial_ends_at)
+        ended_trial = before.trial_ends_at
+        unpaid_trial = before.status == "paused" and start == ended_trial  # nobody has paid to go on, or had access
+        free = unpaid or unpaid_trial or (ended_trial is not None and end <= ended_trial)
         due = (end if end <= at + ASKEW else at) + WATERMARK
         found.append(
             Closing(

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from billing import dynamodb
 from billing.checkouts import Checkout
@@ -21,7 +22,8 @@ from billing.theirs import Awaited, Schedule, Theirs
 TABLE = os.environ["SUBSCRIPTIONS_TABLE"]
 DAY = 86_400
 HOLD, CLOSE = "hold", "close"  # what an item of the index `held` waits for
-ASIDE_FROM_FIELDS = {"pk", "sk", "waits", "since", "seen"}  # keys, and what the sweep and the reconciliation go by
+LEASE = 60  # seconds: more than a function lives
+ASIDE_FROM_FIELDS = {"pk", "sk", "waits", "since", "seen", "leased_until", "leased_by"}  # keys, and how it is worked on
 
 
 def find(id: str, at: int) -> Customer:
@@ -93,10 +95,32 @@ def closes_again(id: str, subscription: str, start: int, due: int) -> dict:
     return dynamodb.update(TABLE, key, change, "attribute_exists(pk)", close=CLOSE, due=due, one=1)
 
 
+def lease(id: str, asked: Asked, at: int) -> bool:
+    """Whether it is ours alone to close, for a minute: a closer that is killed keeps it no longer from the others."""
+    key = _ended(id, asked.closing.subscription, asked.closing.start)
+    free = (
+        "attribute_not_exists(leased_until) OR leased_until <= :at OR leased_by = :me"  # by the same call, said twice
+    )
+    values = {"close": CLOSE, "at": at, "until": at + LEASE, "me": uuid4().hex}
+    change = "SET leased_until = :until, leased_by = :me"
+    return not dynamodb.transact([dynamodb.update(TABLE, key, change, f"waits = :close AND ({free})", **values)])
+
+
 def is_closed(id: str, asked: Asked) -> None:
     """Nothing of it is left to be billed; what was asked for meanwhile still is."""
+    _let_go(id, asked, "REMOVE waits, since, leased_until, leased_by")
+
+
+def postpone(id: str, asked: Asked, until: int) -> None:
+    """What is left of it is to be billed then; what was asked for meanwhile, now."""
+    _let_go(id, asked, "SET since = :until REMOVE leased_until, leased_by", until=until)
+
+
+def _let_go(id: str, asked: Asked, change: str, **values) -> None:
+    """Whatever has come of it, it is no longer ours."""
     key = _ended(id, asked.closing.subscription, asked.closing.start)
-    dynamodb.transact([dynamodb.update(TABLE, key, "REMOVE waits, since", "times = :times", times=asked.times)])
+    if dynamodb.transact([dynamodb.update(TABLE, key, change, "times = :times", times=asked.times, **values)]):
+        dynamodb.transact([dynamodb.update(TABLE, key, "REMOVE leased_until, leased_by", "attribute_exists(pk)")])
 
 
 def owner(stripe_id: str) -> str:

@@ -304,14 +304,13 @@ def card(payment_method: str) -> str | None:
     return translation.fingerprint(ask(client().v1.payment_methods.retrieve, payment_method))
 
 
-def ending(theirs: Theirs, unused: bool, usage: bool = True) -> Ending:
+def ending(theirs: Theirs, unused: bool) -> Ending:
     """
-    What a cancellation now would leave open; `unused`: with the rest of the period; `usage`: with what waits to be
-    charged for usage. What an operator bills beside the subscription is no money of its own.
+    What a cancellation now would leave open; `unused`: with the rest of the period. What an operator bills beside the
+    subscription is no money of its own.
     """
     pending = _pending(theirs)
-    counted = [item for item in pending if usage or not translation.usage(item.metadata)]
-    falling = sorted(counted, key=lambda item: -item.amount)
+    falling = sorted(pending, key=lambda item: -item.amount)
     own = [item.id for item in falling if translation.of(item.parent) == theirs.id]
     others = {item.id for item in pending}.difference(own)
     if not own and not unused:

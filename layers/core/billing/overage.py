@@ -1,10 +1,12 @@
 """
-The door to Stripe for what usage costs: on a draft, with the next invoice, on an invoice of its own, or as a credit.
+The door to Stripe for what usage costs: on a draft, on an invoice of its own, or as a credit. Never as an item that
+waits: whatever Stripe takes that onto may be given up.
 
 Whatever is billed bears the mark of its statement as metadata `usage`: `{subscription}:{metric}:{start}:{generation}`,
 up to 500 characters (docs: Metadata). Stripe forgets a key after a day and an item never: whoever bills looks first.
 """
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from billing import errors, translation
@@ -27,8 +29,13 @@ class Billed(NamedTuple):
     mark: str
     kind: str  # item, balance
     id: str  # ii_..., cbtxn_...
-    invoice: str | None  # that the item is on, whatever has become of it; None: it waits for the next one
+    invoice: str | None  # that the item is on, whatever has become of it; None: its draft was deleted, and it waits
     amount_cents: int  # negative: credited
+
+    @property
+    def where(self) -> str:
+        """As a statement tells it."""
+        return "balance" if self.kind == "balance" else self.invoice or self.id
 
 
 def billed(customer: str, since: int) -> dict[str, Billed]:
@@ -64,7 +71,7 @@ def renewal_draft(subscription: str) -> Invoice | None:
 
 
 def charge_on(
-    draft: str | None,
+    draft: str,
     theirs: Theirs,
     amount_cents: int,
     currency: str,
@@ -73,20 +80,20 @@ def charge_on(
     mark: str,
 ) -> None:
     """
-    An item on a draft; None: it waits for the next invoice of the subscription, which may be that of a change.
+    An item on a draft.
 
     InvoiceClosed if that is no draft any more; StripeRefused if it is and takes no more (docs: 250 items at most).
     """
     item = Item(amount_cents, currency, description, period, mark)
-    place = {"invoice": draft} if draft else {"subscription": theirs.id}
-    _put(theirs.customer, item, place, draft or "next")
+    _put(theirs.customer, item, draft)
 
 
-def _put(customer: str, item: Item, place: dict, where: str) -> None:
+def _put(customer: str, item: Item, draft: str) -> None:
     """No discount applies: usage costs the same on whichever invoice it is, and a correction takes back all of it."""
     start, end = item.period
     params: Any = {
         "customer": customer,
+        "invoice": draft,
         "amount": item.amount_cents,
         "currency": item.currency,
         "description": item.description,
@@ -95,9 +102,9 @@ def _put(customer: str, item: Item, place: dict, where: str) -> None:
         "metadata": {"usage": item.mark},
     }
     try:
-        ask(client().v1.invoice_items.create, params | place, key(f"usage:{item.mark}:{where}"))
+        ask(client().v1.invoice_items.create, params, key(f"usage:{item.mark}:{draft}"))
     except errors.StripeRefused as refused:
-        if "invoice" in place and invoice(place["invoice"]).status != "draft":
+        if invoice(draft).status != "draft":
             raise errors.InvoiceClosed("the invoice is no draft any more") from refused
         raise
 
@@ -108,19 +115,47 @@ def charge_alone(theirs: Theirs, items: list[Item], mark: str, taxed: bool, sinc
     payment method, which is not the customer's. If that is declined, the invoice is open.
 
     Called again it goes on where it was left: the invoice is found by the mark, among those made `since`. It advances
-    by itself only once all is on it. InvoiceClosed if somebody has finalized it without some of the items.
+    by itself only once all is on it that Stripe takes; of the rest StripeRefused tells. InvoiceClosed if somebody has
+    finalized it without some of the items.
     """
     customer = theirs.customer
     found = _marked(customer, mark, since) or _open(theirs, items[0].currency, mark, taxed)
     made: Any = {"invoice": found, "limit": 100}
     on_it = ask(lambda: list(client().v1.invoice_items.list(made).auto_paging_iter()))
     known = {translation.usage(each.metadata) for each in on_it}
+    taken, refused = False, None
     for item in items:
         if item.mark not in known:
-            _put(customer, item, {"invoice": found}, found)
-    if invoice(found).status == "draft":
+            try:
+                _put(customer, item, found)
+            except errors.StripeRefused as failure:
+                refused = failure
+                continue
+        taken = True
+    if taken and invoice(found).status == "draft":
         _finalize(found, mark)
+    if refused:
+        raise refused
     return invoice(found)
+
+
+def given_up(id: str) -> Invoice | None:
+    """
+    A renewal that nobody will be charged: a draft that nothing will finalize, for its subscription has ended or its
+    collection is paused; or void before anybody was charged, which is what a pause does at the end of its hour (docs:
+    Pause payment collection). What is void after it was tried an operator has forgiven.
+    """
+    said = ask(client().v1.invoices.retrieve, id)
+    kept = said.status == "draft" and not said.auto_advance
+    never_tried = said.status == "void" and not said.attempt_count
+    renews = said.billing_reason == "subscription_cycle"
+    return translation.invoice(said) if renews and (kept or never_tried) else None
+
+
+def take_off(billed: Billed) -> None:
+    """An item of a draft; it is gone already: so be it."""
+    with suppress(errors.NotFound):
+        ask(client().v1.invoice_items.delete, billed.id)
 
 
 def finish(id: str) -> None:

@@ -121,11 +121,8 @@ def cancellation(ours: Customer, wish: Wish, mark: str) -> Draft:
 
 
 def _crediting(draft: Draft, theirs: Theirs, mark: str) -> Draft:
-    """
-    With what waits, as far as it was paid: it waits no more then, should the subscription be resumed. Usage waits on:
-    Stripe collects it with the end of the period (docs: Cancel subscriptions).
-    """
-    ending = gateway.ending(theirs, unused=False, usage=False)
+    """With what waits, as far as it was paid: it waits no more then, should the subscription be resumed."""
+    ending = gateway.ending(theirs, unused=False)
     paid = sum(each.cents for each in gateway.paid_for(theirs, ending.credits, ending.owed_cents))
     owed = min(ending.owed_cents, paid)
     if owed <= 0:
@@ -192,7 +189,7 @@ def _honour(given: Quote, fresh: Reckoning, ours: Customer, mark: str) -> Step:
     """Where Stripe charges more than was quoted all the same, the rest is given back."""
     theirs, quoted, metadata = ours.live().theirs, given.reckoned.proration, {"change_id": mark}
     if fresh.billed == "now":
-        params = {"total": quoted.total_cents, "before": theirs.latest_invoice, "earlier": fresh.earlier}
+        params = {"total": quoted.total_cents, "before": theirs.latest_invoice}
         return Step("honour_invoice", theirs.id, params | {"metadata": metadata})
     params = {"net": quoted.net_cents, "at": fresh.proration.effective_at, "before": fresh.earlier}
     return Step("honour_items", theirs.id, params | {"metadata": metadata})

@@ -11,12 +11,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from billing.errors import Unavailable
 
+# Whoever arranges something has other things to do, and the sweep arranges it again.
+PATIENCE = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1})
 SOON = 60  # seconds: a schedule is to the minute (docs: EventBridge Scheduler, schedule types)
 
 
 @cache
 def scheduler():
-    return boto3.client("scheduler", config=Config(connect_timeout=1, read_timeout=5))
+    return boto3.client("scheduler", config=PATIENCE)
 
 
 def carry_on(name: str, function: str, event: dict, at: int) -> None:

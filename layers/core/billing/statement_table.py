@@ -31,7 +31,7 @@ def put(statement: Statement) -> dict:
 
 
 def bill(statement: Statement, where: str) -> None:
-    """It is at Stripe: on an invoice, waiting for the next, or on the balance."""
+    """It is at Stripe: on an invoice, or on the balance; or it never will be."""
     dynamodb.transact(
         [dynamodb.update(TABLE, _key(statement), "SET billed = :where", "attribute_exists(pk)", where=where)]
     )

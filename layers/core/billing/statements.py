@@ -9,7 +9,7 @@ from billing.plans import counter_of
 from billing.rating import Rate
 
 NOTHING = "nothing"  # where a statement is billed that there is nothing to be billed for
-NOBODY = "nobody"  # and one whose customer is no more
+NOBODY = "nobody"  # and one that nobody can be billed
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Statement:
     before_cents: int  # what the statement before came to
     free: bool
     made_at: int
-    billed: str | None = None  # in_...; next: on the next invoice; balance; nothing; nobody; None: not yet
+    billed: str | None = None  # in_...; ii_... without an invoice; balance; nothing; nobody; None: not yet
 
     @property
     def counter(self) -> str:

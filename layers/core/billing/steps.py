@@ -285,8 +285,7 @@ def _honour_invoice(step: Step, options: dict) -> None:
     """
     The invoice of a change that says more than was quoted: the difference is credited on it, and the operator is told.
 
-    It is the first of a change since the one that was the latest `before`; a renewal may have come since. Usage that
-    was not among the items that waited `earlier` is on it, too, and was not quoted: it is owed all the same.
+    It is the first of a change since the one that was the latest `before`; a renewal may have come since.
     """
     listed = {"subscription": step.target, "limit": 100}
     newest = ask(client().v1.invoices.list, listed).data
@@ -294,12 +293,8 @@ def _honour_invoice(step: Step, options: dict) -> None:
     made = [each for each in since if each.billing_reason == "subscription_update"]
     if not made or made[-1].total <= step.params["total"]:
         return
-    invoice, metadata, earlier = made[-1], step.params["metadata"], step.params.get("earlier", ())
-    usage = [line for line in ask(lambda: list(invoice.lines.auto_paging_iter())) if translation.usage(line.metadata)]
-    unquoted = translation.lines([line for line in usage if translation.invoice_item(line) not in earlier])
-    excess = invoice.total - step.params["total"] - sum(line.net_cents + line.tax_cents for line in unquoted)
-    if excess <= 0:
-        return
+    invoice, metadata = made[-1], step.params["metadata"]
+    excess = invoice.total - step.params["total"]
     alarmed("quote_exceeded", invoice=invoice.id, quoted=step.params["total"], excess=excess)
     note = {"amount": excess, "metadata": metadata} | ({"credit_amount": excess} if invoice.status == "paid" else {})
     _credit_note(Step("credit_note", invoice.id, note), options)
