@@ -44,9 +44,19 @@ def schedule(customer: str, closings: Sequence[Closing], at: int) -> None:
 
 def close(customer: str, subscription: str, start: int, at: int) -> None:
     """
+    The period, then what of those before it is left to be billed: its end may be the renewal that this has waited for,
+    or that of the subscription.
+
     Done already, or never asked for, is nothing to do. Before its time, or while another is at it: whoever comes later
     does it. StripeRefused if Stripe takes a part of it not; the rest is billed.
     """
+    _close(customer, subscription, start, at)
+    for earlier in customer_table.unclosed(customer, subscription):
+        if earlier < start:
+            _close(customer, subscription, earlier, at)
+
+
+def _close(customer: str, subscription: str, start: int, at: int) -> None:
     asked = customer_table.closed(customer, subscription, start)
     if not asked or at < asked.closing.due:
         return
