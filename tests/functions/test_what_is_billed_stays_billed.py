@@ -72,6 +72,20 @@ def test_what_waits_for_the_next_renewal_is_closed_again_when_that_has_come(miss
     assert customer_table.closing(end + 1799, None)[0] == []
 
 
+def test_it_is_billed_with_the_period_that_ends_then(missed):
+    missed.ends()
+    missed.closes()
+    assert (missed.billed(), missed.waiting()) == ({("calls", 0): (40, "cycle draft")}, [])
+
+
+def test_and_at_once_when_the_subscription_ends(missed):
+    missed.cancels(immediately=True, unused_time="none")
+    missed.hears()
+    missed.passes(minutes=40)
+    missed.closes_now(max(missed.waiting()))
+    assert (missed.billed(), missed.waiting()) == ({("calls", 0): (40, "manual paid")}, [])
+
+
 def test_it_is_charged_when_the_operator_cancels_at_stripe(missed):
     missed.stripe.handle("DELETE", f"/v1/subscriptions/{missed.id}", {})
     missed.hears()

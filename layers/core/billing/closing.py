@@ -44,9 +44,19 @@ def schedule(customer: str, closings: Sequence[Closing], at: int) -> None:
 
 def close(customer: str, subscription: str, start: int, at: int) -> None:
     """
+    The period, then what of those before it is left to be billed: its end may be the renewal that this has waited for,
+    or that of the subscription.
+
     Done already, or never asked for, is nothing to do. Before its time, or while another is at it: whoever comes later
     does it. StripeRefused if Stripe takes a part of it not; the rest is billed.
     """
+    _close(customer, subscription, start, at)
+    for earlier in customer_table.unclosed(customer, subscription):
+        if earlier < start:
+            _close(customer, subscription, earlier, at)
+
+
+def _close(customer: str, subscription: str, start: int, at: int) -> None:
     asked = customer_table.closed(customer, subscription, start)
     if not asked or at < asked.closing.due:
         return
@@ -56,8 +66,8 @@ def close(customer: str, subscription: str, start: int, at: int) -> None:
     metrics = priced(asked.closing.plans)
     stated = [statement for each in metrics for statement in _state(customer, asked.closing, each, at)]
     left = [statement for statement in stated if statement.billed is None]
-    currencies = {each.counter: each.plan.currency for each in metrics}
-    foreign = [each for each in left if currencies[each.counter] != each.currency]
+    sold_in = {each.counter: each.plan.currency for each in metrics}
+    foreign = [each for each in left if sold_in[each.counter] != each.currency]
     _let_be(foreign, "the plan is in another currency")
     until = _bill([each for each in left if each not in foreign], asked, customer, at)
     if until:
@@ -268,8 +278,8 @@ def _bill_again(known: dict[str, Billed], theirs: Theirs, asked: Asked, customer
 
 
 def _stated(customer: str, mark: str) -> Statement:
-    _, metric, start, _ = mark.split(":")
-    return next(each for each in statement_table.of(customer, metric, int(start)) if each.mark == mark)
+    _, counter, start, _ = mark.split(":")
+    return next(each for each in statement_table.of(customer, counter, int(start)) if each.mark == mark)
 
 
 def _item(statement: Statement, suffix: str = "") -> Item:

@@ -88,6 +88,12 @@ def closings(id: str) -> list[Closing]:
     return sorted((Closing(**each) for each in told), key=lambda each: each.end)
 
 
+def unclosed(id: str, subscription: str) -> list[int]:
+    """Starts of the periods of a subscription that have ended and wait to be closed, now or later."""
+    found = dynamodb.query(TABLE, _pk(id), f"closing#{subscription}#")
+    return [item["start"] for item in found if item.get("waits") == CLOSE]
+
+
 def closes_again(id: str, subscription: str, start: int, due: int) -> dict:
     """A write along with what is told of a period that has been closed: that is to be billed, too."""
     change = "SET waits = :close, since = if_not_exists(since, :due) ADD times :one"
