@@ -48,7 +48,7 @@ MAY = {
     "correct_usage": COUNT | EVENTS,
     "explain_usage": PLANS | {"Usage": {QUERY}} | EVENTS,
     "override_limits": PLANS | {"Subscriptions": {GET, PUT}, "Usage": {UPDATE}},
-    "close_period": PLANS | SECRET | {"Subscriptions": {GET, UPDATE}, "Usage": {QUERY, PUT, UPDATE}},
+    "close_period": PLANS | SECRET | {"Subscriptions": {GET, QUERY, UPDATE}, "Usage": {QUERY, PUT, UPDATE}},
     "get_usage": METERED | {"Usage": {GET, QUERY}} | EVENTS,
     "get_entitlements": METERED | {"Usage": {GET, QUERY}},
     "check_entitlement": METERED | {"Usage": {GET, QUERY}},
