@@ -73,7 +73,7 @@ def test_what_was_used_is_billed_when_the_subscription_ends(stack, eve, use, sen
     assert eve.ask("POST", "/subscription/cancel", {"immediately": True}).json["status"] == "canceled"
     settle()
     invoke("ClosePeriod", due(stack, eve, ago=1))
-    assert usage_billed() == {"calls": (10 * 50, "paid"), "people": (200, "paid")}
+    assert usage_billed() == {"calls": (10 * 50, "paid"), "people~unique": (200, "paid")}
     instant = int(eve.record["ending"]["start"])
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(instant))
     told = send("/usage/explain", "billing/admin", metric_id="calls", at=when).json
