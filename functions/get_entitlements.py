@@ -18,6 +18,7 @@ def handler(request: Request) -> dict:
         "plan_version": plan.version if plan else None,
         "access": stands.access,
         "reason": stands.reason,
+        "dunning": stands.dunning,
         "features": dict.fromkeys(plan.features, True) if plan else {},
         "limits": stands.limits,
         "metrics": metrics,

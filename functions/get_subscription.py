@@ -8,7 +8,8 @@ from billing.api import Request, endpoint
 def handler(request: Request) -> dict:
     ours = customer_table.find(request.customer, request.at)
     subscription = ours.live()
-    answer = subscription.public(plan_table.by_price(subscription.theirs.price), request.at)
+    plan = plan_table.by_price(subscription.theirs.price)
+    answer = subscription.public(plan, request.at, ours.dunning(plan))
     if ours.pending and not answer["pending_change"]:
         answer["pending_change"] = {"status": "in_flight", "action": ours.pending.wish.action}
     return answer

@@ -2,20 +2,18 @@
 
 import os
 import time
-from random import shuffle
 
 from aws_lambda_powertools import Logger
 
-from billing import customer_table, run_table, scheduler, sweeping, webhook_table
+from billing import customer_table, run_table, scheduler, sweeping, timer_table, webhook_table
 from billing.api import counted
 from billing.errors import Stale, Unavailable
 
 # Seconds in which work is begun. One call more, at Stripe's slowest, takes 17 s, and the worker is killed: what is on
 # record after each page stands, and the next sweep goes on from there.
 SLICE = 12
-SPARE = 3  # for periods that nobody has closed, whatever else there was to do
+SPARE = 3  # for what nobody has come to do in its time, whatever else there was to do
 OLD = 3600  # seconds: a hold of which nothing has come gives way after half of that
-LATE = 180  # seconds after its time that a period is closed by its schedule
 STALLED = 600  # seconds: a reconciliation is carried on every minute
 MOST = 1000  # are counted
 
@@ -46,30 +44,12 @@ def handler(event: dict, context) -> None:
     if not through:
         scheduler.carry_on(f"sweep-{at}", context.invoked_function_arn, {"after": after}, at)
     _carry_on_runs(at)
-    _close_late(at)
+    sweeping.waiting(at, time.monotonic() + SPARE)
     counted("FailedEvents", len(webhook_table.unfinished("failed", 0, MOST)[0]))
     counted("OldHolds", len(customer_table.holding(at - OLD, None, MOST)[0]))
-    counted("SweepRan", 1 if through else 0)
-
-
-def _close_late(at: int) -> None:
-    """
-    Periods whose schedules have not come, or have come to nothing, and those whose rest waits for a renewal: that is a
-    draft for an hour. What cannot be arranged now is the next one's: in any order, so that those that fail each time
-    keep no other from its turn.
-    """
-    late, _ = customer_table.closing(at - LATE, None, MOST)
-    shuffle(late)
-    until = time.monotonic() + SPARE
-    try:
-        for customer, subscription, start in late:
-            if time.monotonic() >= until:
-                break
-            about = {"customer": customer, "subscription": subscription, "start": start}
-            scheduler.carry_on(f"close-{subscription}-{start}-{at}", os.environ["CLOSE_FUNCTION"], about, at)
-    except Unavailable as failure:
-        logger.error("not_scheduled", code=failure.code)
     counted("OldClosings", len(customer_table.closing(at - OLD, None, MOST)[0]))
+    counted("OldTimers", len(timer_table.waiting(at - OLD, None, MOST)[0]))
+    counted("SweepRan", 1 if through else 0)
 
 
 def _carry_on_runs(at: int) -> None:

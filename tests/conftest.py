@@ -30,7 +30,9 @@ os.environ.update(CUSTOMER_CLAIM="sub", STRIPE_SECRET="stripe", LIVE="false", DE
 os.environ.update(STRIPE_TAX="false", RETURN_HOSTS="app.example.com,localhost")
 os.environ.update(POWERTOOLS_SERVICE_NAME="tollgate", SCHEDULES="schedules", SCHEDULER_ROLE="arn:aws:iam::1:role/s")
 os.environ.update(RECONCILE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:reconcile", STACK="tollgate-test")
-os.environ.update(CLOSE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:close_period")
+os.environ.update(CLOSE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:close_period", MAILS="")
+os.environ.update(DUNNING_FUNCTION="arn:aws:lambda:eu-west-1:1:function:take_dunning_step")
+os.environ.update(REMIND_FUNCTION="arn:aws:lambda:eu-west-1:1:function:remind")
 
 import billing.api
 from billing import alerting, dynamodb, gateway, plan_table, queue, scheduler, secrets, standing, webhook_table
@@ -224,6 +226,7 @@ def clock(monkeypatch):
         billing.api,
         webhook_table,
         *map(importlib.import_module, ("process_webhook", "sweep", "reconcile", "close_period")),
+        *map(importlib.import_module, ("take_dunning_step", "remind", "set_timer")),
     )
     for entry in entries:
         monkeypatch.setattr(entry, "time", SimpleNamespace(time=clock.now, monotonic=time.monotonic))

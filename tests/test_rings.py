@@ -8,9 +8,20 @@ import pytest
 
 RULES = {"errors", "plans", "periods", "proration", "holds", "subscriptions", "invoices", "customers"}
 RULES |= {"entitlements", "usage", "webhooks", "theirs", "discounts", "quotes", "refunds", "checkouts", "return_urls"}
+RULES |= {"dunning", "domain_events", "mails", "timers"}
 RULES |= {"tallies", "corrections", "closings", "statements"}
 RULES |= {"runs", "metrics", "prices", "rating", "currencies"}
-TABLES = {"plan_table", "customer_table", "usage_table", "webhook_table", "run_table", "statement_table", "alert_table"}
+TABLES = {
+    "timer_table",
+    "outbox",
+    "plan_table",
+    "customer_table",
+    "usage_table",
+    "webhook_table",
+    "run_table",
+    "statement_table",
+    "alert_table",
+}
 DOORS = {
     "api": {"aws_lambda_powertools"},
     "gateway": {"stripe", "logging"},
@@ -23,6 +34,7 @@ DOORS |= {"offers": {"pydantic"}, "listings": set(), "scheduler": {"boto3", "bot
 DOORS |= {"secrets": {"boto3", "botocore", "logging"}} | {table: set() for table in TABLES}
 SHARED_DOORS = {"secrets", "dynamodb", "gateway", "translation", "api"}  # those to Stripe are three; `api` has the log
 PROCEDURES = {"records", "catalogue", "registration", "changes", "pricing", "trials", "sync", "standing", "metering"}
+PROCEDURES |= {"subscribing", "collecting", "reminding", "timing"}
 PROCEDURES |= {"sweeping", "reconciliation", "adoption", "closing", "correcting", "history", "explaining", "alerting"}
 OUTSIDE = {"boto3", "botocore", "stripe", "pydantic", "os", "time", "random", "requests", "aws_lambda_powertools"}
 OUTSIDE |= {"local", "logging", "datetime.now", "secrets"}

@@ -160,7 +160,7 @@ def cancelled_and_billed(sell, buy, tell, monkeypatch):
         assert not dynamodb.transact(usage_table.closes("ada", "rows", month, seen, 0, about))
         asked = customer_table.closed("ada", "sub_1", month.start)
         assert asked
-        customer_table.is_closed("ada", asked)
+        dynamodb.transact([customer_table.closes("ada", asked)])
         standing._known.clear()
         return month.start
 
@@ -225,7 +225,7 @@ def test_what_is_free_by_the_default_plan_after_a_subscription_has_ended_is_not_
     closing._state("ada", asked, priced, now)
     waits = customer_table.closed("ada", "sub_1", asked.start)
     assert waits
-    customer_table.is_closed("ada", waits)
+    dynamodb.transact([customer_table.closes("ada", waits)])
     assert call("free", 500)["status"] == "recorded"
     assert customer_table.closing(2**40, None)[0] == []  # nothing of the subscription is to be billed again
 

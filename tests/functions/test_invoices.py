@@ -7,7 +7,7 @@ import pytest
 
 from billing import customer_table, records
 from billing.customers import Revision
-from billing.invoices import Invoice
+from billing.invoices import Billing, Invoice
 from tests.functions import metered
 
 SOON = int(time.time()) + 600
@@ -36,7 +36,7 @@ def keep(*placed, status="paid"):
     """Invoices that only our record knows: they are of a Stripe customer that has been deleted."""
     before = customer_table.find("ada", SOON)
     kept = (Invoice(id, "cus_gone", None, status, "manual", "usd", created, 1, 1, 1, 0) for id, created in placed)
-    records.commit(before, Revision(before).billing(tuple(kept), SOON))
+    records.commit(before, Revision(before).billing(tuple(Billing(None, each) for each in kept), SOON))
 
 
 @pytest.fixture

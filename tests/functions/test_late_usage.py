@@ -85,7 +85,7 @@ def billed(period, *metrics):
         closed(metric, period)
     found = customer_table.closed("ada", "sub_1", period.start)
     assert found
-    customer_table.is_closed("ada", found)
+    dynamodb.transact([customer_table.closes("ada", found)])
     assert asked(period) == 0
 
 

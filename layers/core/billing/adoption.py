@@ -6,7 +6,7 @@ from billing import changes, customer_table, gateway, records
 from billing.api import Request, alarmed
 from billing.customers import Customer, Revision, TheirCustomer
 from billing.errors import NoSuchStripeCustomer, NotFound, Stale, StripeCustomerTaken
-from billing.invoices import Invoice
+from billing.invoices import Billing, Invoice
 from billing.theirs import Theirs
 
 # A transaction has a hundred writes, and the totals of usage may take sixty of them. What else a customer has is heard
@@ -31,7 +31,7 @@ def link(request: Request, stripe_id: str) -> Customer:
             revision = _linked(before, theirs, request.at)
             if before.registering_since:
                 _tell(stripe_id, gateway.registered(before.id))
-            records.commit(before, revision)
+            linked = records.commit(before, revision).customer
         except Stale:
             continue
         if before.stripe_id == stripe_id:
@@ -40,7 +40,7 @@ def link(request: Request, stripe_id: str) -> Customer:
         raise Stale("the customer keeps moving")
     if theirs.names != before.id:
         gateway.name(stripe_id, before.id)
-    return revision.customer
+    return linked
 
 
 def _found(stripe_id: str) -> TheirCustomer:
@@ -65,7 +65,7 @@ def _linked(ours: Customer, theirs: TheirCustomer, at: int) -> Revision:
     revision = ours.linked(stripe_id, any(each.trial_ends_at for each in had), at)
     for each in _carried(ours, had):
         revision = revision.then(changes.settling(revision.customer, each, at))
-    return revision.billing(tuple(_unknown(ours.id, stripe_id)), at)
+    return revision.billing(tuple(Billing(each, each) for each in _unknown(ours.id, stripe_id)), at)  # no news of today
 
 
 def _named(theirs: TheirCustomer, id: str, at: int) -> bool:

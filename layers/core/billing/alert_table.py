@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict, dataclass
 
 from billing import dynamodb
+from billing.periods import rfc3339
 from billing.usage import FOREVER, RETENTION
 
 TABLE = os.environ["USAGE_TABLE"]
@@ -38,6 +39,11 @@ class Alert:
     crossed_at: int
     counter: str  # what its total is called
 
+    def public(self) -> dict:
+        told = {name: getattr(self, name) for name in ("metric", "percent", "limit", "used")}
+        period = {"period_start": rfc3339(self.start), "period_end": None if self.end == FOREVER else rfc3339(self.end)}
+        return told | period | {"crossed_at": rfc3339(self.crossed_at)}
+
 
 def seen(record: dict) -> Seen | None:
     """None: it tells of no total, or that one is gone."""
@@ -51,12 +57,12 @@ def seen(record: dict) -> Seen | None:
     return Seen(key["pk"][2:], named[1], int(named[2]), total["used"], total.get("terms", ""), at)
 
 
-def tell(alert: Alert) -> bool:
-    """Whether it was not on record, and is now."""
+def put(alert: Alert) -> dict:
+    """Refused if it is on record already."""
     item = _key(alert.customer, alert.counter, alert.start, alert.percent) | asdict(alert)
     if alert.end != FOREVER:
         item["expires"] = alert.end + RETENTION
-    return not dynamodb.transact([dynamodb.put(TABLE, item, MISSING)])
+    return dynamodb.put(TABLE, item, MISSING)
 
 
 def of_period(customer: str, counter: str, start: int) -> list[tuple[int, int]]:

@@ -1,8 +1,9 @@
 """Telling that a metric has come to so many percent of its limit: each crossing once in a period."""
 
-from billing import alert_table, plan_table, standing, usage, usage_table
+from billing import alert_table, plan_table, records, standing, usage, usage_table
 from billing.alert_table import Alert, Seen
 from billing.api import counted
+from billing.domain_events import Happened
 from billing.entitlements import Standing
 
 MOST = 10_000  # crossings
@@ -46,7 +47,8 @@ def _tell(alert: Alert) -> None:
     crossing = alert.customer, alert.counter, alert.start, alert.percent
     if crossing in _told:
         return
-    if alert_table.tell(alert):
+    happened = Happened("usage.threshold_reached", alert.public())
+    if records.tell(alert.customer, [happened], [alert_table.put(alert)], alert.crossed_at):
         counted("ThresholdCrossed", metric=alert.metric, percent=alert.percent)
     if len(_told) >= MOST:
         _told.pop(next(iter(_told)), None)

@@ -67,8 +67,7 @@ def carry_out(
                 revision = ours.hold(_change(id, mark, request, wish, draft(ours, wish, mark), ours.basis()), at)
             else:
                 return _true_already(ours, request, stands)
-            records.commit(ours, revision)
-            return _finish(revision.customer, request)
+            return _finish(records.commit(ours, revision).customer, request)
         except Stale:
             continue
     raise Stale("the customer keeps moving")
@@ -116,17 +115,13 @@ def recover(ours: Customer, at: int) -> Customer:
     said = said or _current(ours)
     if not said:
         return ours
-    revision = settling(ours, said, at, done=found)
-    records.commit(ours, revision)
-    after = revision.customer
+    after = records.commit(ours, settling(ours, said, at, done=found)).customer
     if ours.lives() and not after.lives():
         return recover(after, at)  # another one may live beside it
     lost = after.subscription.lost() if after.subscription and not after.pending else None
     if lost:
         _insist(steps.restore, after, lost, at)
-        restored = after.restored(at)
-        records.commit(after, restored)
-        return recover(restored.customer, at)
+        return recover(records.commit(after, after.restored(at)).customer, at)
     return after
 
 
@@ -158,8 +153,7 @@ def _closed(ours: Customer, at: int) -> Customer:
         return ours
     bought = gateway.subscription(session.subscription) if session.subscription else None
     revision = (settling(ours, bought, at) if bought else Revision(ours)).closing(at)
-    records.commit(ours, revision)
-    return revision.customer
+    return records.commit(ours, revision).customer
 
 
 def _current(ours: Customer) -> Theirs | None:
@@ -188,7 +182,7 @@ def settling(ours: Customer, said: Said, at: int, done: bool = False) -> Revisio
             alarmed("unknown_plan", **about)
         if said.fills_slot and any(each.theirs.id == said.id for each in revision.aside):
             alarmed("second_subscription", **about)
-        return revision
+        return revision.abandoning(said.id, at) if said.ended else revision
     held = ours.pending
     if not held or said.change != held.mark:
         return Revision(ours)
@@ -262,8 +256,7 @@ def _settle(ours: Customer, held: Change, said: Said, at: int) -> tuple[Customer
     for _ in range(records.TRIES):
         revision = settling(ours, said, at, done=True)
         try:
-            records.commit(ours, revision)
-            return revision.customer, revision.settled
+            return records.commit(ours, revision).customer, revision.settled
         except Stale:
             ours = customer_table.find(ours.id, at)
             looked = steps.look(held) if ours.holds(held) else None

@@ -12,10 +12,21 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
-from billing import customer_table, dynamodb, gateway, overage, plan_table, scheduler, statement_table, usage_table
+from billing import (
+    customer_table,
+    dynamodb,
+    gateway,
+    overage,
+    plan_table,
+    records,
+    scheduler,
+    statement_table,
+    usage_table,
+)
 from billing.api import alarmed, counted, logger
 from billing.closings import Closing
 from billing.customer_table import Asked
+from billing.domain_events import Happened
 from billing.errors import Contended, InvoiceClosed, StripeRefused, Unavailable
 from billing.overage import Billed, Item
 from billing.periods import Period, rfc3339
@@ -74,8 +85,20 @@ def _close(customer: str, subscription: str, start: int, at: int) -> None:
         customer_table.postpone(customer, asked, until)
         logger.info("postponed", subscription=subscription, start=start, until=until)
         return
-    customer_table.is_closed(customer, asked)
+    if not _tell(customer, asked, stated, at):
+        customer_table.let_go(customer, asked)
     counted("PeriodsClosed", subscription=subscription, statements=len(stated))
+
+
+def _tell(customer: str, asked: Asked, stated: list[Statement], at: int) -> bool:
+    """It is closed, and that is told, if something was used in it. False: it has been asked for again meanwhile."""
+    closes, closing = [customer_table.closes(customer, asked)], asked.closing
+    if not stated:
+        return not dynamodb.transact(closes)
+    period = {"start": rfc3339(closing.start), "end": rfc3339(closing.end), "currency": closing.currency}
+    statements = [each.summary() for each in stated]
+    data = {"subscription": closing.subscription} | period | {"statements": statements}
+    return records.tell(customer, [Happened("usage.period_closed", data)], closes, at)
 
 
 class Priced(NamedTuple):

@@ -11,6 +11,7 @@ from billing.checkouts import Checkout
 from billing.closings import Closing
 from billing.customers import Customer, Profile, Revision
 from billing.discounts import Discount
+from billing.dunning import Case
 from billing.errors import NotFound, Unreadable
 from billing.holds import Change, Draft, Settled, Step, Wish
 from billing.invoices import Invoice, Place
@@ -112,21 +113,26 @@ def lease(id: str, asked: Asked, at: int) -> bool:
     return not dynamodb.transact([dynamodb.update(TABLE, key, change, f"waits = :close AND ({free})", **values)])
 
 
-def is_closed(id: str, asked: Asked) -> None:
-    """Nothing of it is left to be billed; what was asked for meanwhile still is."""
-    _let_go(id, asked, "REMOVE waits, since, leased_until, leased_by")
+def closes(id: str, asked: Asked) -> dict:
+    """Nothing of it is left to be billed; refused if it has been asked for meanwhile."""
+    return _as_asked(id, asked, "REMOVE waits, since, leased_until, leased_by")
 
 
 def postpone(id: str, asked: Asked, until: int) -> None:
     """What is left of it is to be billed then; what was asked for meanwhile, now."""
-    _let_go(id, asked, "SET since = :until REMOVE leased_until, leased_by", until=until)
+    if dynamodb.transact([_as_asked(id, asked, "SET since = :until REMOVE leased_until, leased_by", until=until)]):
+        let_go(id, asked)
 
 
-def _let_go(id: str, asked: Asked, change: str, **values) -> None:
-    """Whatever has come of it, it is no longer ours."""
+def let_go(id: str, asked: Asked) -> None:
+    """It is no longer ours alone, and waits."""
     key = _ended(id, asked.closing.subscription, asked.closing.start)
-    if dynamodb.transact([dynamodb.update(TABLE, key, change, "times = :times", times=asked.times, **values)]):
-        dynamodb.transact([dynamodb.update(TABLE, key, "REMOVE leased_until, leased_by", "attribute_exists(pk)")])
+    dynamodb.transact([dynamodb.update(TABLE, key, "REMOVE leased_until, leased_by", "attribute_exists(pk)")])
+
+
+def _as_asked(id: str, asked: Asked, change: str, **values) -> dict:
+    key = _ended(id, asked.closing.subscription, asked.closing.start)
+    return dynamodb.update(TABLE, key, change, "times = :times", times=asked.times, **values)
 
 
 def owner(stripe_id: str) -> str:
@@ -173,6 +179,12 @@ def invoices(id: str, most: int, after: Place | None = None) -> list[Invoice]:
 def invoice(id: str, place: Place) -> Invoice | None:
     found = dynamodb.get(TABLE, pk=_pk(id), sk=_placed(place))
     return Invoice(**_fields(found)) if found else None
+
+
+def closed_case(id: str, invoice: str) -> Case | None:
+    """Of dunning: one that has been closed is never opened again."""
+    found = dynamodb.get(TABLE, pk=_pk(id), sk=f"case#{invoice}")
+    return Case(**_fields(found)) if found else None
 
 
 class Kept(NamedTuple):
@@ -239,8 +251,10 @@ def writes(revision: Revision) -> list[dict]:
         waits = {"waits": CLOSE, "since": closing.due, "times": 1}
         key = _ended(customer.id, closing.subscription, closing.start)
         written.append(dynamodb.put(TABLE, key | asdict(closing) | waits))
-    for invoice in revision.invoices:
+    for _, invoice in revision.invoices:
         written.append(_item(pk, _placed(invoice.place), asdict(replace(invoice, links={}))))
+    for case in revision.closed:
+        written.append(_item(pk, f"case#{case.invoice}", asdict(case)))
     return written
 
 
@@ -256,7 +270,8 @@ def _put(customer: Customer) -> dict:
     item |= {"waits": HOLD, "since": customer.pending.held_at} if customer.pending else {}
     if customer.version == 1:
         return dynamodb.put(TABLE, item, "attribute_not_exists(pk)")
-    return dynamodb.put(TABLE, item, "version = :before", before=customer.version - 1)
+    grown = "version = :before AND (told <= :told OR attribute_not_exists(told))"
+    return dynamodb.put(TABLE, item, grown, before=customer.version - 1, told=customer.told)
 
 
 def _item(pk: str, sk: str, fields: dict) -> dict:
@@ -319,6 +334,7 @@ def _customer(item: dict) -> Customer:
     fields["pending"] = fields["pending"] and _change(fields["pending"])
     fields["checkout"] = (checkout := fields.get("checkout")) and Checkout(**checkout)
     fields["ending"] = (ending := fields.get("ending")) and Closing(**ending)
+    fields["cases"] = [Case(**case) for case in fields.get("cases", [])]
     return Customer(**fields)
 
 

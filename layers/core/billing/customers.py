@@ -6,17 +6,24 @@ settled one are written together with it, and only if its version is still the o
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from billing.checkouts import LIFE, Checkout, Session
 from billing.closings import Closing
 from billing.discounts import same_code
+from billing.dunning import Case
 from billing.errors import AlreadyLinked, AlreadySubscribed, ChangeInFlight, NotFound
 from billing.holds import EXPIRY, PATIENCE, Change, Settled, Step, Wish, digest
-from billing.invoices import Invoice
+from billing.invoices import Billing
+from billing.periods import rfc3339
 from billing.plans import Plan
 from billing.subscriptions import Subscription, taken_up
 from billing.theirs import Theirs
 
+if TYPE_CHECKING:
+    from billing.domain_events import Happened
+
+MOST_REMINDED = 20
 ASKEW = 300  # seconds that our clock and Stripe's may differ by
 
 
@@ -74,6 +81,27 @@ class Customer:
     terms: int = 0  # moves with whatever a limit depends on; totals of usage name it
     limits: dict = field(default_factory=dict)  # limit to number, or None for unlimited: in place of its plan's
     ending: Closing | None = None  # the last period that ended and is billed by usage
+    cases: list[Case] = field(default_factory=list)  # of dunning: those that are open, and debts that stand
+    reminded: list[str] = field(default_factory=list)  # the timers that have done their work, the last ones
+    access: list | None = None  # [whether, why] as it was told last
+    told: int = 0  # the sequence of its last domain event
+
+    def dunning(self, plan: Plan | None) -> dict | None:
+        """What is owed, and what becomes of it; None: nothing is. `plan`: of its subscription."""
+        if not self.cases:
+            return None
+        grace_ends = self.subscription.grace_ends_at(plan) if self.subscription else None
+        attempts = [case.next_attempt_at for case in self.cases if case.next_attempt_at and not case.outcome]
+        steps = [case.due for case in self.cases if case.due is not None]
+        return {
+            "invoices": [case.public() for case in self.cases],
+            "grace_ends_at": rfc3339(grace_ends),
+            "next_attempt_at": rfc3339(min(attempts, default=None)),
+            "next_step_at": rfc3339(min(steps, default=None)),
+        }
+
+    def case(self, invoice: str) -> Case | None:
+        return next((each for each in self.cases if each.invoice == invoice), None)
 
     def lives(self) -> bool:
         return self.subscription is not None and not self.subscription.theirs.ended
@@ -416,17 +444,48 @@ class Revision:
     names: str | None = None  # the Stripe customer that is this one from now on
     aside: tuple[Subscription, ...] = ()
     settled: Settled | None = None
-    invoices: tuple[Invoice, ...] = ()
+    invoices: tuple[Billing, ...] = ()
     answers: tuple[Settled, ...] = ()  # the same, for others who have asked for it under keys of their own
     uses: str | None = None  # a quote, which is used up
     frees: str | None = None  # a quote, which is not
     claims: str | None = None  # a card, which has its one trial
     disclaims: str | None = None  # a card, which has not
     closings: tuple[Closing, ...] = ()  # periods that have ended, to be billed by usage
+    closed: tuple[Case, ...] = ()  # of dunning, for good
+    tells: tuple[Happened, ...] = ()  # what does not show by what the customer becomes
 
-    def billing(self, invoices: tuple[Invoice, ...], at: int) -> Revision:
+    def billing(self, invoices: tuple[Billing, ...], at: int) -> Revision:
         """The same, with invoices: they are the customer's, so its version moves."""
         return replace(self._moving(at), invoices=invoices) if invoices else self
+
+    def dunning(self, cases: list[Case], at: int) -> Revision:
+        """The same, with these cases of dunning, and what they make of the access."""
+        customer = self.customer
+        standing = [case for case in cases if case.stands]
+        bought = customer.subscription
+        owing = bought and bought.owing(standing)
+        if (standing, owing) == (customer.cases, bought):
+            return self
+        moving = self._moving(at)
+        others = bought is not None and owing is not None and bought.terms() != owing.terms()
+        fields = {"cases": standing, "subscription": owing, "terms": customer.terms + others}
+        closed = tuple(case for case in cases if case.outcome and case != customer.case(case.invoice))
+        return replace(moving, customer=replace(moving.customer, **fields), closed=closed)
+
+    def abandoning(self, subscription: str, at: int) -> Revision:
+        """The same, and the subscription has ended: what was owed for it is asked for no longer."""
+        cases = self.customer.cases
+        return self.dunning([each.abandoned() if each.subscription == subscription else each for each in cases], at)
+
+    def telling(self, at: int, *happened: Happened) -> Revision:
+        """The same, and what is told of it."""
+        return replace(self._moving(at), tells=(*self.tells, *happened))
+
+    def reminding(self, name: str, at: int) -> Revision:
+        """The same, and a timer has done its work."""
+        moving = self._moving(at)
+        reminded = [*moving.customer.reminded, name][-MOST_REMINDED:]
+        return replace(moving, customer=replace(moving.customer, reminded=reminded))
 
     def then(self, later: Revision) -> Revision:
         """Both in one transaction: `later` grew from what this one makes of the customer."""
@@ -441,6 +500,8 @@ class Revision:
             settled=self.settled or later.settled,
             answers=(*self.answers, *later.answers),
             closings=(*self.closings, *later.closings),
+            closed=(*self.closed, *later.closed),
+            tells=(*self.tells, *later.tells),
         )
 
     def deregistering(self, at: int) -> Revision:

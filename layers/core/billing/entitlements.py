@@ -132,6 +132,7 @@ class Standing:
     tariff: Tariff | None = None
     lapsed: Tariff | None = None
     ending: Ended | None = None  # the last period that has ended, of what is billed
+    dunning: Mapping | None = None  # what its owner is told of what is owed
 
     @property
     def plan(self) -> Plan | None:
@@ -253,20 +254,20 @@ def standing_of(
     counts by calendar months, UTC.
     """
     subscription, terms, reason, lapsed = customer.subscription, customer.terms, "no_subscription", None
-    limits, over = customer.limits, 0
+    limits, over, owed = customer.limits, 0, customer.dunning(bought)
     if subscription:
         access, reason = subscription.access(bought, at)
         anchor, since = subscription.theirs.anchor, subscription.anchored_at
         split = frozenset(id for plan in had for id, metric in plan.metrics.items() if metric.shards > 1)
         paid = Tariff(bought, anchor, bought.billing_interval, since, limits, split=split) if bought else None
         if access:
-            return Standing(customer.id, reason, str(terms), terms, paid, ending=ending)
+            return Standing(customer.id, reason, str(terms), terms, paid, ending=ending, dunning=owed)
         lapsed, over = (None, subscription.metered_from or 0) if subscription.theirs.ended else (paid, 0)
     if not default:
-        return Standing(customer.id, reason, f"{terms}:-:0", terms, None, lapsed, ending)
+        return Standing(customer.id, reason, f"{terms}:-:0", terms, None, lapsed, ending, owed)
     by_default = f"{terms}:{default.slug}:{default.version}"
     free = Tariff(default, 0, "month", over, limits, free=True)
-    return Standing(customer.id, reason, by_default, terms, free, lapsed, ending)
+    return Standing(customer.id, reason, by_default, terms, free, lapsed, ending, owed)
 
 
 def allowance(measure: Measure, total: Total, at: int) -> dict:

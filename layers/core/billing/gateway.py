@@ -5,6 +5,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterator
+from contextlib import suppress
 from functools import cache, lru_cache
 from random import uniform
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from billing.prices import TheirPrice
 from billing.proration import Proration
 from billing.refunds import Ending, Paid
 from billing.theirs import Theirs
-from billing.translation import EXPAND, PRICED
+from billing.translation import EXPAND, PAID_BY, PRICED
 from billing.webhooks import API_VERSION
 
 TRIES = 3
@@ -109,7 +110,27 @@ def subscriptions(customer: str) -> list[Theirs]:
 
 
 def invoice(id: str) -> Invoice:
-    return translation.invoice(ask(client().v1.invoices.retrieve, id))
+    """With what was the matter, if it could not be paid."""
+    return translation.invoice(ask(client().v1.invoices.retrieve, id, {"expand": PAID_BY}))
+
+
+def payment_methods(customer: str) -> list[str]:
+    """The newest first, at most a hundred."""
+    return [each.id for each in ask(client().v1.payment_methods.list, {"customer": customer, "limit": 100}).data]
+
+
+def retry(invoice: str, payment_method: str, subscription: str | None) -> None:
+    """
+    An invoice is tried once with a payment method, which its subscription has from now on: one of the customer alone
+    is not looked at while the subscription has its own (docs: Subscriptions, payment methods). Declined, or paid
+    meanwhile, is no error: what has become of it is to be looked at.
+    """
+    if subscription:
+        with suppress(errors.StripeRefused, errors.NotFound):
+            ask(client().v1.subscriptions.update, subscription, {"default_payment_method": payment_method})
+    with suppress(errors.PaymentDeclined, errors.StripeRefused, errors.NotFound):
+        once = key(f"retry:{invoice}:{payment_method}")
+        ask(client().v1.invoices.pay, invoice, {"payment_method": payment_method}, once)
 
 
 def open_invoices(customer: str, most: int) -> list[Invoice]:

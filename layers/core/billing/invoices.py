@@ -40,6 +40,8 @@ class Invoice:
     attempt_count: int
     number: str | None = None  # None until it is finalized, and so are the links
     next_attempt_at: int | None = None
+    finalized_at: int | None = None
+    problem: str | None = field(default=None, compare=False)  # of its last attempt; not told by Stripe's lists
     links: dict = field(default_factory=dict, compare=False)  # hosted_invoice_url, invoice_pdf
 
     @property
@@ -63,6 +65,13 @@ class Invoice:
             "hosted_invoice_url": self.links.get("hosted_invoice_url"),
             "invoice_pdf": self.links.get("invoice_pdf"),
         }
+
+
+class Billing(NamedTuple):
+    """What was on record of an invoice, and what is to be."""
+
+    before: Invoice | None
+    after: Invoice
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ Amount = Annotated[str, Field(pattern=AMOUNT), AfterValidator(_shortest)]
 Effective = Literal["now", "period_end"]
 Count = Annotated[int, Field(ge=0, le=10**15)]
 Units = Annotated[int, Field(ge=1, le=10**15)]
+Days = Annotated[int, Field(ge=0, le=90)]
 Percent = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -90,6 +91,11 @@ class Offer(BaseModel):
     downgrades: Effective = "period_end"
     unused_time: Literal["none", "credit", "refund"] = "none"
     access_while_paused: bool = False
+    access_while_unpaid: bool = False
+    access_while_incomplete: bool = False
+    dunning_days: Annotated[list[Days], Field(min_length=1, max_length=12)] = [0, 3, 5, 7, 14]
+    dunning_ends: Literal["end_access", "cancel", "free_plan"] = "end_access"
+    dunning_plan: Name | None = None
     features: Annotated[list[Name], Field(max_length=200)] = []
     limits: Annotated[dict[Name, Count | None], Field(max_length=100, validate_default=True)] = {}
     metrics: Annotated[dict[Name, Counted], Field(max_length=MOST_METRICS)] = {}
@@ -113,6 +119,14 @@ class Offer(BaseModel):
     def _seats_fit(self) -> Self:
         if self.max_seats is not None and self.included_seats > self.max_seats:
             raise ValueError("more seats are included than the plan allows")
+        return self
+
+    @model_validator(mode="after")
+    def _dunning_fits(self) -> Self:
+        if self.dunning_days != sorted(set(self.dunning_days)):
+            raise ValueError("the days of dunning ascend, each said once")
+        if (self.dunning_plan is not None) != (self.dunning_ends == "free_plan"):
+            raise ValueError("dunning_plan names the plan that free_plan ends with, and only that")
         return self
 
     @model_validator(mode="after")

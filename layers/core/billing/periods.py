@@ -38,6 +38,11 @@ def start_of(day: str) -> int:
     return int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp())
 
 
+def month_end(month: str) -> int:
+    """The first instant after a month, YYYY-MM."""
+    return _later(datetime.fromisoformat(f"{month}-01T00:00:00+00:00"), 1)
+
+
 def rfc3339(at: int | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
 

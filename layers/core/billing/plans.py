@@ -78,6 +78,11 @@ class Plan:
     downgrades: str = "period_end"
     unused_time: str = "none"  # what cancelling now gives back of it unless said: none, credit, refund
     access_while_paused: bool = False
+    access_while_unpaid: bool = False
+    access_while_incomplete: bool = False
+    dunning_days: list[int] = field(default_factory=lambda: [0, 3, 5, 7, 14])  # after the first failure of an invoice
+    dunning_ends: str = "end_access"  # what the last of them does: end_access, cancel, free_plan
+    dunning_plan: str | None = None  # the free plan
     features: list[str] = field(default_factory=list)
     limits: dict[str, int | None] = field(default_factory=dict)
     metrics: dict[str, Metric] = field(default_factory=dict)

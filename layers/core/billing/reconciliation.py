@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from billing import changes, customer_table, dynamodb, errors, gateway, listings, run_table, sync, trials
+from billing import changes, collecting, customer_table, dynamodb, errors, gateway, listings, run_table, sync, trials
 from billing.api import alarmed, counted, logger
 from billing.customer_table import Kept
 from billing.customers import Customer, Revision, TheirCustomer
@@ -214,12 +214,12 @@ def _invoice(page: Page, theirs: Invoice) -> str:
 def _invoice_judged(page: Page, customer: str, known: Invoice) -> str:
     def step(ours: Customer) -> Revision:
         said = gateway.invoice(known.id)
-        same = customer_table.invoice(ours.id, said.place) == said
-        return Revision(ours) if same else Revision(ours).billing((said,), page.at)
+        return collecting.billing(Revision(ours), [said], page.at)
 
     def tell(before: Customer, revision: Revision | None) -> Drift:
-        said = revision.invoices[0] if revision else None
-        return invoice_drift(known.id, before.id, customer_table.invoice(before.id, known.place), said)
+        kept = customer_table.invoice(before.id, known.place)
+        said = (revision.invoices[0].after if revision.invoices else kept) if revision else None
+        return invoice_drift(known.id, before.id, kept, said)
 
     return _judged(page, customer, known.customer, step, tell)
 

@@ -1,38 +1,74 @@
 """Putting a customer's next version on record, with everything that belongs to the same transaction."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
-from billing import customer_table, dynamodb, standing
+from billing import customer_table, domain_events, dynamodb, outbox, standing, timer_table, timers
 from billing.customers import Customer, Revision
 from billing.errors import Stale
 
 TRIES = 5
 
 
-def commit(before: Customer, revision: Revision, marks: Sequence[dict] = ()) -> list[int]:
-    """
-    Write a revision and the marks of the events that led to it: all or nothing. Totals of usage that name the old
-    terms move along.
+class Committed(NamedTuple):
+    """The customer as it is on record; not `refused`: those marks stood already, and nothing was written."""
 
-    Stale if the customer has moved since `before`. Answers the places of the marks that stood already; then nothing
-    was written.
+    customer: Customer
+    refused: list[int]
+
+
+def commit(before: Customer, revision: Revision, marks: Sequence[dict] = ()) -> Committed:
     """
-    writes = [*customer_table.writes(revision), *standing.moved(before, revision.customer)]
+    Write a revision and the marks of the events that led to it: all or nothing. What has happened by it is told along
+    with it (domain events, mails), what is to be done of it later is on record (timers), and totals of usage that name
+    the old terms move along.
+
+    Stale if the customer has moved since `before`.
+    """
+    customer, writes = revision.customer, []
+    if revision.moved:
+        at = customer.updated_at
+        plan = standing.bought(customer)
+        if customer.subscription:
+            customer = replace(customer, access=list(customer.subscription.access(plan, at)))
+        happened = domain_events.between(before, replace(revision, customer=customer), plan, at)
+        customer = replace(customer, told=before.told + len(happened))
+        writes += customer_table.writes(replace(revision, customer=customer))
+        writes += outbox.writes(customer.id, before.told, happened, at)
+        writes += timer_table.writes(customer.id, _timers(before), timers.of(customer, plan))
+        writes += standing.moved(before, customer)
     if not writes and not marks:
-        return []
+        return Committed(customer, [])
     refused = [refusal.place - len(writes) for refusal in dynamodb.transact([*writes, *marks])]
     if any(place < 0 for place in refused):
         raise Stale("the customer has moved")
-    return refused
+    return Committed(customer, refused)
+
+
+def _timers(before: Customer) -> dict[str, timers.Timer]:
+    return timers.of(before, standing.bought(before))
 
 
 def update(customer: Customer, step: Callable[[Customer], Revision], at: int) -> Customer:
     """Take a step from the customer in hand; if the record has moved, from the record, again."""
     for _ in range(TRIES):
-        revision = step(customer)
         try:
-            commit(customer, revision)
-            return revision.customer
+            return commit(customer, step(customer)).customer
         except Stale:
             customer = customer_table.find(customer.id, at)
+    raise Stale("the customer keeps moving")
+
+
+def tell(id: str, happened: Sequence[domain_events.Happened], marks: Sequence[dict], at: int) -> bool:
+    """
+    What does not change the customer is told along with marks that may stand already: then it has been told. Answers
+    whether it had not.
+    """
+    for _ in range(TRIES):
+        customer = customer_table.find(id, at)
+        try:
+            return not commit(customer, Revision(customer).telling(at, *happened), marks).refused
+        except Stale:
+            continue
     raise Stale("the customer keeps moving")

@@ -36,16 +36,12 @@ def ensure(id: str, at: int) -> Customer:
             return ours
         try:
             if not ours.registering_since:
-                revision = ours.begins_registration(at)
-                records.commit(ours, revision)
-                ours = revision.customer
+                ours = records.commit(ours, ours.begins_registration(at)).customer
             late = at >= (ours.registering_since or at) + EXPIRY
             begun = digest(id, ours.created_at, ours.registrations)
             found = [each for each in gateway.registered(id) if ours.was_to_be(each)] if late else []
             theirs = found[0] if found else gateway.register(id, begun, ours.profile)
-            registered = ours.registered(theirs.id, at)
-            records.commit(ours, registered)
-            return registered.customer
+            return records.commit(ours, ours.registered(theirs.id, at)).customer
         except Stale:
             continue
     raise Stale("the customer keeps moving")

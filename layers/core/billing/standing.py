@@ -59,11 +59,11 @@ def moved(before: Customer, after: Customer) -> list[dict]:
 
 
 def _standing(customer: Customer, at: int, current: Callable[[str], Plan] = plan_table.current) -> Standing:
-    subscription, bought = customer.subscription, _bought(customer)
-    access = subscription is not None and subscription.access(bought, at)[0]
+    subscription, plan = customer.subscription, bought(customer)
+    access = subscription is not None and subscription.access(plan, at)[0]
     default, had = None if access else _default(current), subscription.had if subscription else []
     before = [plan_table.version(slug, version) for slug, version in had]
-    return standing_of(customer, bought, default, at, _ending(customer), before)
+    return standing_of(customer, plan, default, at, _ending(customer), before)
 
 
 def _ending(customer: Customer) -> Ended | None:
@@ -84,7 +84,8 @@ def ended(customer: str) -> list[Ended]:
     ]
 
 
-def _bought(customer: Customer) -> Plan | None:
+def bought(customer: Customer) -> Plan | None:
+    """The version of the plan that its subscription has; None: it has none of ours."""
     subscription = customer.subscription
     if not subscription or subscription.plan is None or subscription.plan_version is None:
         return None

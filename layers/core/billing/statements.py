@@ -54,6 +54,10 @@ class Statement:
         charge = rate.charge(self.quantity, self.currency)
         return charge.amount_cents, [asdict(line) for line in charge.lines]
 
+    def summary(self) -> dict:
+        told = {name: getattr(self, name) for name in ("metric", "number", "quantity", "amount_cents", "due_cents")}
+        return told | {"free": self.free}
+
     def public(self) -> dict:
         return {
             "number": self.number,

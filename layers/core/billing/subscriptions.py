@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from billing.closings import Closing, boundary, closings
 from billing.discounts import same_code
+from billing.dunning import Case
 from billing.errors import NotChangeable, NotFound, NothingToResume, NotPausable, OtherCurrency
 from billing.holds import Change, Draft, Step, Wish, digest
 from billing.periods import rfc3339
@@ -15,6 +16,7 @@ from billing.theirs import DASHBOARD, STATUSES, Theirs
 DAY = 86_400
 
 CHANGEABLE = {"trialing", "active"}
+GIVING = CHANGEABLE | {"past_due", "unpaid"}  # statuses that may give access
 
 # A period that is paid in full, and nothing is given back of the one that ran.
 BEGINS_ANEW: dict = {"billing_cycle_anchor": {"type": "now"}, "proration_behavior": "none"}
@@ -44,6 +46,7 @@ class Subscription:
     anchored_at: int = 0  # since when its periods are counted from this anchor
     usage_priced: bool = False  # whether a plan that it has had since then bills by usage
     had: list[list] = field(default_factory=list)  # [slug, version] of the plans since then, without the one it has
+    owes: str | None = None  # an invoice that was given up unpaid: no access, whatever Stripe says of the subscription
 
     @property
     def on_trial_of_ours(self) -> bool:
@@ -62,18 +65,41 @@ class Subscription:
         status = self.known_status
         if status is None or plan is None:
             return False, "unknown_status" if plan else "unknown_plan"
+        if self.owes and status in GIVING:
+            return False, "unpaid_invoice"
         if status == "past_due":
-            in_grace = at < (self.past_due_since or 0) + plan.grace_days * DAY
+            in_grace = at < (self.grace_ends_at(plan) or 0)
             return in_grace, "grace" if in_grace else "past_due"
+        if status in ("unpaid", "incomplete"):
+            return plan.access_while_unpaid if status == "unpaid" else plan.access_while_incomplete, status
         if status in CHANGEABLE and self.theirs.paused(at):
             return plan.access_while_paused, "paused"
         return status in CHANGEABLE, status
+
+    def grace_ends_at(self, plan: Plan | None) -> int | None:
+        """Counted from the first failure of the oldest invoice that it is past due with; None: it is not."""
+        if self.known_status != "past_due" or plan is None:
+            return None
+        return (self.past_due_since or 0) + plan.grace_days * DAY
+
+    def owing(self, cases: list[Case]) -> Subscription:
+        """The same, with what is owed for it by the dunning cases that stand."""
+        mine = [case for case in cases if case.subscription == self.theirs.id]
+        failed = [case.since for case in mine if case.outcome is None]
+        owes = next((case.invoice for case in mine if case.outcome), None)
+        since = min(failed) if failed and self.known_status == "past_due" else self.past_due_since
+        return (
+            self
+            if (since, owes) == (self.past_due_since, self.owes)
+            else replace(self, past_due_since=since, owes=owes)
+        )
 
     def terms(self) -> tuple:
         """All that a limit depends on; when it changes, what was promised on the old terms is void."""
         theirs = self.theirs
         paused = theirs.collection_paused, theirs.resumes_at
-        return theirs.id, self.plan, self.plan_version, theirs.anchor, self.known_status, self.past_due_since, paused
+        paying = self.known_status, self.past_due_since, self.owes
+        return theirs.id, self.plan, self.plan_version, theirs.anchor, *paying, paused
 
     def changeable(self) -> Theirs:
         if self.theirs.status not in CHANGEABLE or self.plan is None:
@@ -329,8 +355,8 @@ class Subscription:
             self.theirs, (slug, version), had, begun, after.metered_from or begun, unpaid, at, self.anchored_at
         )
 
-    def public(self, plan: Plan | None, at: int) -> dict:
-        """What its owner may see; times in RFC 3339, UTC."""
+    def public(self, plan: Plan | None, at: int, dunning: dict | None = None) -> dict:
+        """What its owner may see, with what is owed; times in RFC 3339, UTC."""
         theirs = self.theirs
         access, reason = self.access(plan, at)
         return {
@@ -354,6 +380,7 @@ class Subscription:
             "discounts": [discount.public() for discount in theirs.discounts],
             "pending_change": self._awaited(),
             "scheduled_change": self._to_come(),
+            "dunning": dunning,
         }
 
     def _awaited(self) -> dict | None:

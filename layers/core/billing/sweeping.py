@@ -1,14 +1,20 @@
 """Finding what has been lost on the way: events that never came, and changes whose makers died. It applies nothing."""
 
+import os
 import time
+from collections.abc import Callable
+from functools import partial
+from random import shuffle
 
-from billing import changes, customer_table, listings, queue, run_table, webhook_table
+from billing import changes, customer_table, listings, queue, run_table, scheduler, timer_table, timing, webhook_table
 from billing.api import counted, logger
 from billing.errors import BillingError, Failed, NotFound, Stale, Unavailable
 from billing.holds import PATIENCE
 
 DAY = 86_400
 MOST = 500  # in one sweep
+MANY = 1000  # that wait are looked at in one sweep
+SLOW = 180  # seconds after its time that something is done by its schedule
 LATE = 4 * DAY  # Stripe delivers for three days; who has failed is tried again for another
 EVERY = 3600  # seconds between two tries of an event that has failed
 SILENCES = 3  # in a row: then it is not the hold
@@ -79,6 +85,29 @@ def holds(at: int, deadline: float, after: dict | None) -> tuple[bool, dict | No
             raise Unavailable("none of several holds could be looked at")
         after = customer_table.held_key(customer, since)
     return following is None, following
+
+
+def waiting(at: int, deadline: float) -> None:
+    """
+    What waits for a schedule that has not come, or has come to nothing, gets another: periods to be closed (some wait
+    for a renewal, which is a draft for an hour), steps of dunning, reminders. What cannot be arranged now is the next
+    sweep's: in any order, so that those that fail each time keep no other from its turn.
+    """
+    late: list[Callable[[], None]] = []
+    for customer, subscription, start in customer_table.closing(at - SLOW, None, MANY)[0]:
+        about = {"customer": customer, "subscription": subscription, "start": start}
+        name = f"close-{subscription}-{start}-{at}"
+        late.append(partial(scheduler.carry_on, name, os.environ["CLOSE_FUNCTION"], about, at))
+    for customer, timer in timer_table.waiting(at - SLOW, None, MANY)[0]:
+        late.append(partial(timing.arrange, customer, timer, at, again=True))
+    shuffle(late)
+    try:
+        for arrange in late:
+            if time.monotonic() >= deadline:
+                break
+            arrange()
+    except Unavailable as failure:
+        logger.error("not_scheduled", code=failure.code)
 
 
 def _recover(customer: str, since: int, at: int) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from billing import changes, closing, customer_table, dynamodb, gateway, records, trials, webhook_table
+from billing import changes, closing, collecting, customer_table, dynamodb, gateway, records, trials, webhook_table
 from billing.api import alarmed
 from billing.customers import Customer, Revision
 from billing.errors import MissingAtStripe, NotFound, Stale
@@ -11,6 +11,12 @@ from billing.invoices import Invoice
 from billing.theirs import Theirs
 from billing.webhooks import WebhookEvent
 
+NEW_CARD = {  # types of events that may tell of a new payment method
+    "customer.updated",
+    "payment_method.attached",
+    "payment_method.automatically_updated",
+    "setup_intent.succeeded",
+}
 UNTIL = {"invoice.finalization_failed": "draft", "invoice.payment_attempt_required": "open"}  # status of the invoice
 
 
@@ -37,10 +43,12 @@ def refresh(events: Sequence[WebhookEvent], at: int) -> None:
         revision = trials.claiming(changes.settling(ours, said, at) if said else Revision(ours), at)
         closing.schedule(ours.id, revision.closings, at)
         billed = map(_billed, {event.billed: None for event in events if event.billed})
-        return revision.billing(tuple(each for each in billed if each and each.customer == events[0].customer), at)
+        mine = [each for each in billed if each and each.customer == events[0].customer]
+        return collecting.billing(revision, mine, at)
 
     def leads(ours: Customer) -> bool:
-        return _unsettled(ours, at, closed(ours)) or trials.second(ours)
+        retries = collecting.waits(ours) and any(event.type in NEW_CARD for event in events)
+        return retries or _unsettled(ours, at, closed(ours)) or trials.second(ours)
 
     ours = _hear(events, fetch, at, leads)
     if ours:
@@ -69,6 +77,7 @@ def follow_up(ours: Customer, at: int, closed: bool = False) -> None:
     if _unsettled(ours, at, closed):
         ours = changes.recover(ours, at)
     trials.end_second(ours, at)
+    collecting.retry(ours, at)
 
 
 def _unsettled(ours: Customer, at: int, closed: bool) -> bool:
@@ -235,10 +244,10 @@ def record(
         if wanted and not left:
             return before
         try:
-            refused = records.commit(before, revision, [wanted[place] for place in left])
+            after, refused = records.commit(before, revision, [wanted[place] for place in left])
         except Stale:
             continue
         if not refused:
-            return revision.customer
+            return after
         stood |= {left[place] for place in refused}
     raise Stale("the customer keeps moving")

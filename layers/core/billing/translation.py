@@ -28,6 +28,21 @@ EXPAND = [  # of a subscription
 ]
 PRICED = ["currency_options", "product", "tiers"]  # of a price
 
+PAID_BY = ["payments.data.payment.payment_intent"]  # of an invoice
+
+# Stripe charges no more after these until there is another payment method (docs: Smart Retries, hard declines).
+HARD = {
+    "incorrect_number",
+    "lost_card",
+    "pickup_card",
+    "stolen_card",
+    "revocation_of_authorization",
+    "revocation_of_all_authorizations",
+    "highest_risk_level",
+    "transaction_not_allowed",
+    "expired_card",
+}
+
 PHASE = {  # of a schedule: what is sent again as it was; the shares of Stripe Connect are not
     "automatic_tax",
     "billing_cycle_anchor",
@@ -73,6 +88,7 @@ def theirs(said: stripe.Subscription) -> Theirs:
         resumes_at=said.pause_collection.resumes_at if said.pause_collection else None,
         discounts=_discounts(said.discounts),
         fingerprint=fingerprint(said.default_payment_method),
+        card_expires=_card_expires(said.default_payment_method),
         schedule=_schedule(said.schedule) if isinstance(said.schedule, stripe.SubscriptionSchedule) else None,
         change=change_id(said.metadata),
         trial=_trial(said.metadata),
@@ -189,6 +205,11 @@ def fingerprint(said: stripe.PaymentMethod | str | None) -> str | None:
     return getattr(details, "fingerprint", None)
 
 
+def _card_expires(said: stripe.PaymentMethod | str | None) -> str | None:
+    card = said.card if isinstance(said, stripe.PaymentMethod) and said.type == "card" else None
+    return f"{card.exp_year:04}-{card.exp_month:02}" if card else None
+
+
 def _open_invoice(said: stripe.Subscription) -> str | None:
     invoice = said.latest_invoice
     return invoice.id if isinstance(invoice, stripe.Invoice) and invoice.status == "open" else None
@@ -268,8 +289,22 @@ def invoice(said: stripe.Invoice) -> Invoice:
         attempt_count=said.attempt_count,
         number=said.number,
         next_attempt_at=said.next_payment_attempt,
+        finalized_at=said.status_transitions.finalized_at if said.status_transitions else None,
+        problem=_problem(said),
         links={"hosted_invoice_url": said.hosted_invoice_url, "invoice_pdf": said.invoice_pdf},
     )
+
+
+def _problem(said: stripe.Invoice) -> str | None:
+    """Of the last attempt to pay it, if its payments have been asked for along with it (PAID_BY)."""
+    intents = [each.payment.payment_intent for each in said.payments.data] if said.payments else []
+    intent = next((each for each in reversed(intents) if isinstance(each, stripe.PaymentIntent)), None)
+    error = intent.last_payment_error if intent else None
+    if intent and (intent.status == "requires_action" or (error and error.code == "authentication_required")):
+        return "action_required"
+    if not error:
+        return None
+    return "hard_decline" if error.decline_code in HARD else "declined"
 
 
 def upcoming(said: stripe.Invoice, all_lines: list[stripe.InvoiceLineItem]) -> Upcoming:

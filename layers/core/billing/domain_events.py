@@ -1,0 +1,112 @@
+"""
+What has happened, as the product's own systems are told: derived from what a customer was and what it has become, so
+that nothing changes without its event and no event tells of nothing. The types, and what each says: docs/events.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from billing.dunning import Case
+from billing.invoices import Billing
+from billing.periods import rfc3339
+
+if TYPE_CHECKING:
+    from billing.customers import Customer, Revision
+    from billing.plans import Plan
+    from billing.subscriptions import Subscription
+
+ASIDE = {"access", "access_reason", "updated_at"}  # of a subscription: access has its own event
+BY_STATUS = {"paid": "invoice.paid", "void": "invoice.voided", "uncollectible": "invoice.marked_uncollectible"}
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    type: str
+    data: dict
+
+
+@dataclass(frozen=True, slots=True)
+class DomainEvent:
+    """The `sequence` of a customer's has no gaps, from 1 on: by it doubles are dropped, and order is restored."""
+
+    customer: str
+    sequence: int
+    type: str
+    data: dict
+    at: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.customer}:{self.sequence}"
+
+    def public(self) -> dict:
+        about = {"id": self.id, "customer": self.customer, "sequence": self.sequence, "type": self.type}
+        return about | {"at": rfc3339(self.at), "data": self.data}
+
+
+def between(before: Customer, revision: Revision, plan: Plan | None, at: int) -> list[Happened]:
+    """All that a revision changes, and what it tells by itself. `plan`: of the subscription that it leads to."""
+    after = revision.customer
+    found = [*_subscription(before.subscription, after.subscription, plan, at)]
+    for billing in revision.invoices:
+        found += _invoice(billing)
+    for case in (*after.cases, *revision.closed):
+        found += _case(before.case(case.invoice), case)
+    return [*found, *revision.tells, *_access(before, after)]
+
+
+def _subscription(before: Subscription | None, after: Subscription | None, plan: Plan | None, at: int):
+    if after is None:
+        return
+    now = _told(after, plan, at)
+    if before is None or before.theirs.id != after.theirs.id:
+        yield Happened("subscription.created", now)
+        return
+    then = _told(before, plan, at)
+    changed = [name for name in now if name not in ASIDE and now[name] != then[name]]
+    if changed:
+        type = "subscription.ended" if after.theirs.ended and not before.theirs.ended else "subscription.updated"
+        yield Happened(type, now | {"changed": changed, "was": {name: then[name] for name in changed}})
+
+
+def _told(subscription: Subscription, plan: Plan | None, at: int) -> dict:
+    """Without what is owed: that has events of its own."""
+    return {name: value for name, value in subscription.public(plan, at).items() if name != "dunning"}
+
+
+def _access(before: Customer, after: Customer):
+    """As it was told last, not as it was: it may have ended by time alone."""
+    if after.access and after.access != before.access:
+        told = _reasoned(after.access) | {"plan": after.subscription.plan if after.subscription else None}
+        yield Happened("access.changed", told | {"was": before.access and _reasoned(before.access)})
+
+
+def _reasoned(access: list) -> dict:
+    return {"access": access[0], "reason": access[1]}
+
+
+def _invoice(billing: Billing):
+    before, after = billing
+    if before == after:
+        return
+    status = before.status if before else None
+    if after.status != status:
+        type = BY_STATUS.get(after.status, "invoice.finalized")
+    else:
+        tried = before is not None and after.attempt_count > before.attempt_count and after.status == "open"
+        type = "invoice.payment_failed" if tried else "invoice.updated"
+    if before is None and after.status == "open" and after.attempt_count:
+        type = "invoice.payment_failed"
+    told = {name: value for name, value in after.public().items() if not name.endswith(("_url", "_pdf"))}
+    yield Happened(type, told | {"new": before is None})
+
+
+def _case(before: Case | None, after: Case):
+    if before is None:
+        yield Happened("dunning.started", after.public())
+    if after.taken > (before.taken if before else 0):
+        yield Happened("dunning.step_taken", after.public())
+    if after.outcome and not (before and before.outcome):
+        yield Happened("dunning.ended", after.public())
