@@ -297,7 +297,8 @@ def invoice(said: stripe.Invoice) -> Invoice:
 
 def _problem(said: stripe.Invoice) -> str | None:
     """Of the last attempt to pay it, if its payments have been asked for along with it (PAID_BY)."""
-    intents = [each.payment.payment_intent for each in said.payments.data] if said.payments else []
+    payments = getattr(said, "payments", None)
+    intents = [each.payment.payment_intent for each in payments.data] if payments else []
     intent = next((each for each in reversed(intents) if isinstance(each, stripe.PaymentIntent)), None)
     error = intent.last_payment_error if intent else None
     if intent and (intent.status == "requires_action" or (error and error.code == "authentication_required")):
