@@ -18,6 +18,8 @@ It leaves out, and refuses where a call asks for it:
 It lists the lines of an invoice with what waited in the order of its making, where Stripe has the newest first.
 It does not do by itself: `invoice.upcoming`, the wait for an acknowledged `invoice.created`; an invoice with automatic
 tax whose customer has lost the address says `requires_location_inputs` and is finalized all the same, without tax.
+Of a payment that fails it keeps no charge and tells no `charge.failed`, nor what the bank and the network advise. It
+tries only invoices of subscriptions again, and gives up none that the customer does not authenticate in time.
 """
 
 from local.stripe_simulator.account import Settings

@@ -51,8 +51,8 @@ class Settings:
     one rate of tax, in percent; and which of Stripe's limits on a subscription hold here.
     """
 
-    retry_days: tuple[int, ...] = (3, 5, 7, 9)
-    after_retries: str = "cancel"  # or "unpaid", or "past_due"
+    retry_days: tuple[int, ...] = (3, 5, 7, 9)  # after the first attempt
+    after_retries: str = "past_due"  # or "cancel", or "unpaid"
     tax_percent: Decimal | int = 0
     limits_invoices: bool = True  # 10 new ones a minute, 20 a day
     limits_quantities: bool = True  # 200 changes an hour
@@ -85,17 +85,17 @@ class Account:
 
     def add(self, record: Record) -> Record:
         self.tables[record["object"]][record["id"]] = record
-        self._owned[record["object"], record.get("customer")][record["id"]] = record
+        self._owned[record["object"], record.get(_owner(record))][record["id"]] = record
         return record
 
     def remove(self, record: Record) -> None:
         del self.tables[record["object"]][record["id"]]
-        del self._owned[record["object"], record.get("customer")][record["id"]]
+        del self._owned[record["object"], record.get(_owner(record))][record["id"]]
 
-    def move(self, record: Record, customer: str | None) -> None:
-        del self._owned[record["object"], record["customer"]][record["id"]]
-        record["customer"] = customer
-        self._owned[record["object"], customer][record["id"]] = record
+    def move(self, record: Record, owner: str | None) -> None:
+        del self._owned[record["object"], record[_owner(record)]][record["id"]]
+        record[_owner(record)] = owner
+        self._owned[record["object"], owner][record["id"]] = record
 
     def get(self, kind: str, id: str, param: str = "id", status: int = 404) -> Record:
         record = self.tables[kind].get(id)
@@ -106,8 +106,9 @@ class Account:
     def all(self, kind: str) -> list[Record]:
         return [one for one in self.tables[kind].values() if not one.get("deleted") and not one.get("retired")]
 
-    def of(self, kind: str, customer: str) -> list[Record]:
-        return list(self._owned[kind, customer].values())
+    def of(self, kind: str, owner: str) -> list[Record]:
+        """What a customer has; of customers, those on a test clock."""
+        return list(self._owned[kind, owner].values())
 
     def show(self, record: Record, paths: list[str]) -> Record:
         return expanded(record, paths, lambda kind, id: self.tables[kind][id])
@@ -154,7 +155,7 @@ class Account:
             frozen = self.tables["test_helpers.test_clock"][clock]
             frozen["frozen_time"] = max(frozen["frozen_time"], at)
         else:
-            self._at = at
+            self._at = max(self._at or at, at)
 
     # All of it
 
@@ -198,6 +199,10 @@ class Account:
 API_VERSION = "2026-10-28.endive"
 EVENT_NAMES = {"subscription": "customer.subscription"}
 NOUNS = {"promotion_code": "promotion code", "test_helpers.test_clock": "test_clock"}
+
+
+def _owner(record: Record) -> str:
+    return "test_clock" if record["object"] == "customer" else "customer"
 
 
 def new_id(kind: str) -> str:

@@ -56,7 +56,7 @@ def create(account: Account, params: dict[str, Any]) -> Record:
 
 
 def _attach(account: Account, customer: Record, clock: Record) -> None:
-    customer["test_clock"] = clock["id"]
+    account.move(customer, clock["id"])
     for kind in DEPENDENTS:
         for record in account.of(kind, customer["id"]):
             record["test_clock"] = clock["id"]
@@ -105,8 +105,9 @@ def _farthest(account: Account, clock: Record) -> int:
     days = {"day": 1, "week": 7, "month": 31, "year": 366}
     lengths = [
         days[one["price"]["recurring"]["interval"]] * one["price"]["recurring"]["interval_count"]
-        for subscription in account.all("subscription")
-        if subscription["test_clock"] == clock["id"] and subscription["status"] not in subscriptions.ENDED
+        for customer in account.of("customer", clock["id"])
+        for subscription in account.of("subscription", customer["id"])
+        if subscription["status"] not in subscriptions.ENDED
         for one in subscriptions.items(subscription)
     ]
     return clock["frozen_time"] + 2 * min(lengths, default=366) * DAY
@@ -116,7 +117,7 @@ def _farthest(account: Account, clock: Record) -> int:
 def delete(account: Account, id: str, params: dict[str, Any]) -> Record:
     """With its customers and all that hangs on them."""
     clock = account.get(KIND, id, "test_clock")
-    gone = {customer["id"] for customer in account.all("customer") if customer["test_clock"] == id}
+    gone = {customer["id"] for customer in account.of("customer", id)}
     for kind in (*DEPENDENTS, *OTHERS):
         for record in [one for customer in gone for one in account.of(kind, customer)]:
             account.remove(record)

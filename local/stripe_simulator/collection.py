@@ -8,9 +8,18 @@ from local.stripe_simulator.periods import DAY
 
 
 def collect(
-    account: Account, invoice: Record, method: Record | None = None, authenticated: bool = False
+    account: Account,
+    invoice: Record,
+    method: Record | None = None,
+    authenticated: bool = False,
+    retry: bool = False,
 ) -> Refused | None:
-    """Charge what is due, to this payment method or the one on file. Answers why it stays unpaid."""
+    """
+    Charge what is due, to this payment method or the one on file. Answers why it stays unpaid.
+
+    `retry`: by itself, on one of the account's days. After a hard decline that is counted and told, and charges
+    nothing until there is another card (docs: Smart Retries; that it is told is inferred).
+    """
     customer = account.tables["customer"][invoice["customer"]]
     subscription = invoices.subscription_of(account, invoice)
     intent = invoices.intent_of(account, invoice)
@@ -20,22 +29,29 @@ def collect(
     own = account.tables["payment_method"].get(invoice["default_payment_method"] or "")
     method = method or own or subscriptions.payer(account, subscription, customer)
     if method:
-        refusal = payments.charge(account, intent, method, authenticated)
+        spent = payments.hard_decline(intent, method) if retry else None
+        refusal = spent or payments.charge(account, intent, method, authenticated)
     else:
         refusal = payments.would_refuse(account, None)
     if refusal:
-        _unpaid(account, invoice, intent, subscription)
+        asked = bool(method) and intent["status"] == "requires_action"
+        _unpaid(account, invoice, subscription, retry, asked, again=bool(method) and not asked)
     else:
-        settle(account, invoice)
+        settle(account, invoice, retry=retry)
     return refusal
 
 
-def settle(account: Account, invoice: Record, out_of_band: bool = False) -> None:
+def _counts(invoice: Record, retry: bool) -> bool:
+    """Any attempt is the first; after it only Stripe's own are counted (docs: Invoice, `attempt_count`)."""
+    return retry or not invoice["attempt_count"]
+
+
+def settle(account: Account, invoice: Record, out_of_band: bool = False, retry: bool = False) -> None:
     """Paid: by a charge, by the customer's balance, or elsewhere."""
     now, amount = account.now(invoice), invoice["amount_due"]
     with account.changing(invoice):
         if not out_of_band and amount:
-            invoice["attempt_count"] += 1
+            invoice["attempt_count"] += _counts(invoice, retry)
         invoice.update(
             amount_paid=amount,
             amount_remaining=0,
@@ -84,15 +100,28 @@ def _settled(account: Account, subscription: Record, invoice: Record) -> None:
         changes.resumed(account, subscription)
 
 
-def _unpaid(account: Account, invoice: Record, intent: Record, subscription: Record | None) -> None:
-    """An attempt that failed: plan the next, or draw the last consequence."""
-    waits_for_customer = intent["status"] == "requires_action"
+def _unpaid(
+    account: Account, invoice: Record, subscription: Record | None, retry: bool, asked: bool, again: bool
+) -> None:
+    """
+    An attempt that failed: plan the next, if it is to be tried `again`, or draw the last consequence.
+
+    None follows where the customer is `asked` to authenticate, or where there is nothing to pay with. What is tried
+    by hand after the first attempt leaves the plan as it is. To be asked is told as a failure, too (docs: Using
+    webhooks with subscriptions), but on the first invoice of a subscription, whose customer is there (inferred).
+    """
+    counts = _counts(invoice, retry)
     with account.changing(invoice):
-        invoice.update(attempted=True, attempt_count=invoice["attempt_count"] + 1, next_payment_attempt=None)
-        if invoice["auto_advance"] and intent["payment_method"] and not waits_for_customer:
-            invoice["next_payment_attempt"] = _next_attempt(account, invoice)
-    account.look_at(invoice, invoice["next_payment_attempt"])
-    account.emit("invoice.payment_action_required" if waits_for_customer else "invoice.payment_failed", invoice)
+        invoice["attempted"] = True
+        if counts:
+            invoice.update(attempt_count=invoice["attempt_count"] + 1, next_payment_attempt=None)
+            if invoice["auto_advance"] and again:
+                invoice["next_payment_attempt"] = _next_attempt(account, invoice)
+                account.look_at(invoice, invoice["next_payment_attempt"])
+    if not asked or invoice["billing_reason"] != "subscription_create":
+        account.emit("invoice.payment_failed", invoice)
+    if asked:
+        account.emit("invoice.payment_action_required", invoice)
     _delinquent(account, account.tables["customer"][invoice["customer"]])
     if not subscription or subscription["status"] in subscriptions.ENDED:
         return
@@ -100,7 +129,7 @@ def _unpaid(account: Account, invoice: Record, intent: Record, subscription: Rec
     if book.resumption == invoice["id"] and book.resumes_on_attempt:
         changes.resumed(account, subscription, "past_due")
         return
-    exhausted = invoice["auto_advance"] and invoice["attempt_count"] > len(account.settings.retry_days)
+    exhausted = counts and invoice["auto_advance"] and invoice["attempt_count"] > len(account.settings.retry_days)
     waits = book.held_invoice == invoice["id"]
     if exhausted and subscription["status"] == "past_due":
         _give_up(account, subscription)
@@ -195,7 +224,7 @@ def advance(account: Account, invoice: Record) -> None:
     if invoice["status"] == "draft" and (invoice["automatically_finalizes_at"] or now + 1) <= now:
         finalize_and_collect(account, invoice)
     elif invoice["status"] == "open" and (invoice["next_payment_attempt"] or now + 1) <= now:
-        collect(account, invoice)
+        collect(account, invoice, retry=True)
 
 
 def finalize_and_collect(account: Account, invoice: Record) -> None:

@@ -31,11 +31,17 @@ def unrecognized(method: str, path: str) -> Refused:
     return Refused(404, f"Unrecognized request URL ({method}: {path}). {hint}")
 
 
-def declined(decline_code: str, code: str = "card_declined", **fields: Any) -> Refused:
+def declined(decline_code: str, **fields: Any) -> Refused:
+    """What the bank says is an error code of its own, or a reason of `card_declined`."""
     words = {
-        "insufficient_funds": "Your card has insufficient funds.",
         "authentication_required": "Your card was declined. This transaction requires authentication.",
+        "expired_card": "Your card has expired.",
+        "incorrect_cvc": "Your card's security code is incorrect.",
+        "incorrect_number": "Your card number is incorrect.",
+        "processing_error": "An error occurred while processing your card. Try again in a little bit.",
     }
+    code = decline_code if decline_code in words else "card_declined"
+    words["insufficient_funds"] = "Your card has insufficient funds."
     message = words.get(decline_code, "Your card was declined.")
     return Refused(402, message, type="card_error", code=code, decline_code=decline_code, **fields)
 

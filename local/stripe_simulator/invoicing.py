@@ -88,6 +88,8 @@ def update(account: Account, id: str, params: dict[str, Any]) -> Record:
         if invoice["status"] == "draft" and "auto_advance" in params:
             invoice["automatically_finalizes_at"] = invoice["created"] + HOUR if params["auto_advance"] else None
         invoice.update({name: None if value == "" else value for name, value in params.items()}, metadata=metadata)
+        if not invoice["auto_advance"]:
+            invoice["next_payment_attempt"] = None
     account.look_at(invoice, invoice["automatically_finalizes_at"])
     return invoice
 
@@ -335,7 +337,13 @@ def list_payments(account: Account, params: dict[str, Any]) -> Record:
         same = all(params.get(name) in (None, payment[name]) for name in ("invoice", "status"))
         return same and intent in (None, payment["payment"]["payment_intent"])
 
-    return page("/v1/invoice_payments", account.all("invoice_payment"), params, fits)
+    asked = account.tables["payment_intent"].get(intent or "")
+    found = _payments_of(account, asked["customer"]) if asked else account.all("invoice_payment")
+    return page("/v1/invoice_payments", found, params, fits)
+
+
+def _payments_of(account: Account, customer: str) -> list[Record]:
+    return [payment for invoice in account.of("invoice", customer) for payment in invoice["payments"]["data"]]
 
 
 CONFIRM: dict[str, Shape] = {
@@ -361,7 +369,7 @@ def confirm(account: Account, id: str, params: dict[str, Any]) -> Record:
     method = payments.issue(account, params.get("payment_method") or need(intent, "payment_method"), customer)
     invoice = next(
         account.tables["invoice"][payment["invoice"]]
-        for payment in account.all("invoice_payment")
+        for payment in _payments_of(account, customer["id"])
         if payment["payment"]["payment_intent"] == id
     )
     refusal = collection.collect(account, invoice, method, authenticated=not params.get("off_session", False))
@@ -370,3 +378,10 @@ def confirm(account: Account, id: str, params: dict[str, Any]) -> Record:
         raise refusal
     payments.give(account, method, customer)
     return intent
+
+
+def pay_on_page(account: Account, id: str, method: str | None) -> None:
+    intent = invoices.intent_of(account, account.get("invoice", id, "invoice"))
+    if not intent:
+        raise invalid("There is nothing to pay on this invoice.", code="invoice_not_payable")
+    confirm(account, intent["id"], {"payment_method": method} if method else {})

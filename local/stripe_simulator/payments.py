@@ -6,10 +6,22 @@ from typing import Any
 from uuid import uuid4
 
 from local.stripe_simulator.account import Account, new_id
-from local.stripe_simulator.answers import Record, page
+from local.stripe_simulator.answers import Record, page, shown
 from local.stripe_simulator.errors import Refused, declined, invalid
-from local.stripe_simulator.forms import ADDRESS, Shape, clearable, flag, free, merged, need, text
+from local.stripe_simulator.forms import ADDRESS, Shape, clearable, flag, free, merged, need, text, whole
 from local.stripe_simulator.routes import route
+
+HARD = {  # declines after which nothing is charged again by itself until there is another card (docs: Smart Retries)
+    "authentication_required",
+    "highest_risk_level",
+    "incorrect_number",
+    "lost_card",
+    "pickup_card",
+    "revocation_of_all_authorizations",
+    "revocation_of_authorization",
+    "stolen_card",
+    "transaction_not_allowed",
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,13 @@ class Card:
     refusal: str | None = None
     needs_authentication: bool = False
 
+    def declines(self, authenticated: bool) -> str | None:
+        """The decline code of a charge, or none. A bank that asks for 3-D Secure is content once that is passed."""
+        asks = self.needs_authentication or self.refusal == "authentication_required"
+        if asks and not authenticated:
+            return "authentication_required"
+        return None if self.refusal == "authentication_required" else self.refusal
+
 
 CARDS = {
     card.token: card
@@ -34,10 +53,21 @@ CARDS = {
         Card("pm_card_diners", "0004", brand="diners"),
         Card("pm_card_jcb", "0505", brand="jcb"),
         Card("pm_card_chargeDeclined", "0002", attaches=False, refusal="generic_decline"),
+        Card("pm_card_visa_chargeDeclined", "0002", attaches=False, refusal="generic_decline"),
         Card("pm_card_chargeDeclinedInsufficientFunds", "9995", attaches=False, refusal="insufficient_funds"),
+        Card("pm_card_visa_chargeDeclinedInsufficientFunds", "9995", attaches=False, refusal="insufficient_funds"),
+        Card("pm_card_visa_chargeDeclinedLostCard", "9987", attaches=False, refusal="lost_card"),
+        Card("pm_card_visa_chargeDeclinedStolenCard", "9979", attaches=False, refusal="stolen_card"),
+        Card("pm_card_chargeDeclinedExpiredCard", "0069", attaches=False, refusal="expired_card"),
+        Card("pm_card_chargeDeclinedIncorrectCvc", "0127", attaches=False, refusal="incorrect_cvc"),
+        Card("pm_card_chargeDeclinedProcessingError", "0119", attaches=False, refusal="processing_error"),
         Card("pm_card_chargeCustomerFail", "0341", refusal="generic_decline"),
         Card("pm_card_authenticationRequired", "3184", needs_authentication=True),
         Card("pm_card_threeDSecure2Required", "3220", needs_authentication=True),
+        *(
+            Card(f"pm_card_chargeCustomerFail_{code}", "0341", refusal=code)
+            for code in sorted(HARD | {"expired_card", "insufficient_funds", "processing_error"})
+        ),
     )
 }
 BILLING: Shape = {"address": clearable(ADDRESS), "email": text, "name": text, "phone": text}
@@ -45,10 +75,11 @@ BILLING: Shape = {"address": clearable(ADDRESS), "email": text, "name": text, "p
 
 def _card(token: str) -> Card | None:
     """
-    The card of a token. One with a word of your own behind it, as `pm_card_visa_ada`, is another card like it: the
-    simulator's convenience, for tests that need many different ones. Stripe has no such tokens.
+    The card of a token. One with a word of your own behind it, as `pm_card_visa_ada`, is another card like it; that of
+    `pm_card_chargeCustomerFail_lost_card` is declined with this code once it is attached. Both are the simulator's
+    convenience: Stripe has no such tokens.
     """
-    known = CARDS.get("_".join(token.split("_")[:3]))
+    known = CARDS.get(token) or CARDS.get("_".join(token.split("_")[:3]))
     return replace(known, token=token) if known else None
 
 
@@ -158,10 +189,21 @@ def retrieve(account: Account, id: str, params: dict[str, Any]) -> Record:
     return _new(account, card, None) if card else account.get("payment_method", id)
 
 
-@route("POST", "/v1/payment_methods/{payment_method}", "payment_method", {"metadata": free, "billing_details": BILLING})
+CHANGE: dict[str, Shape] = {
+    "billing_details": BILLING,
+    "card": {"exp_month": whole, "exp_year": whole},
+    "metadata": free,
+}
+
+
+@route("POST", "/v1/payment_methods/{payment_method}", "payment_method", CHANGE)
 def update(account: Account, id: str, params: dict[str, Any]) -> Record:
+    """A card that expires works on all the same: only `Simulator.card_behaves` changes what the bank says."""
     method = account.get("payment_method", id)
+    if not 1 <= params.get("card", {}).get("exp_month", 1) <= 12:
+        raise invalid("Your card's expiration month is invalid.", "card[exp_month]", "invalid_expiry_month")
     with account.changing(method):
+        method["card"] = method["card"] | params.get("card", {})
         method["metadata"] = merged(method["metadata"], params.get("metadata", {}))
         for name, value in params.get("billing_details", {}).items():
             method["billing_details"][name] = (
@@ -171,11 +213,17 @@ def update(account: Account, id: str, params: dict[str, Any]) -> Record:
 
 
 def renew(account: Account, id: str) -> None:
-    """The bank has sent the customer a new card, and the network told Stripe its number."""
+    """The bank has sent the customer a new card, which works, and the network told Stripe its number."""
     method = account.get("payment_method", id)
+    behave(account, id)
     fingerprint = sha256(method["card"]["fingerprint"].encode()).hexdigest()[:16]
     with account.changing(method, "payment_method.automatically_updated"):
         method["card"] = method["card"] | {"exp_year": method["card"]["exp_year"] + 4, "fingerprint": fingerprint}
+
+
+def behave(account: Account, id: str, refusal: str | None = None, needs_authentication: bool = False) -> None:
+    account.get("payment_method", id)
+    account.cards[id] = replace(account.cards[id], refusal=refusal, needs_authentication=needs_authentication)
 
 
 @route("GET", "/v1/payment_methods", "payment_method", {"customer": text, "type": text}, listed=True)
@@ -240,15 +288,21 @@ def intend(account: Account, customer: Record, amount: int, currency: str, descr
 
 
 def charge(account: Account, intent: Record, method: Record, authenticated: bool = False) -> Refused | None:
-    """Try to collect. Answers why not; the intent then needs an action, or another payment method."""
+    """
+    Try to collect. Answers why not; the intent then needs an action, or another payment method.
+
+    Where 3-D Secure is needed there is no error on the intent, for the payment has not failed yet (inferred). The
+    decline `authentication_required` is that of a bank that was not asked in the customer's presence.
+    """
     card: Card = account.cards[method["id"]]
+    code = card.declines(authenticated)
     intent.update(payment_method=method["id"], next_action=None, last_payment_error=None)
-    if card.needs_authentication and not authenticated:
+    if code and card.needs_authentication and not authenticated:
         intent.update(status="requires_action", next_action={"type": "use_stripe_sdk", "use_stripe_sdk": {}})
         account.emit("payment_intent.requires_action", intent)
-        return declined("authentication_required", "authentication_required", payment_method=method)
-    if card.refusal:
-        refusal = declined(card.refusal, payment_method=method)
+        return declined(code, payment_method=shown(method))
+    if code:
+        refusal = declined(code, payment_method=shown(method))
         intent.update(status="requires_payment_method", last_payment_error=refusal.body["error"])
         account.emit("payment_intent.payment_failed", intent)
         return refusal
@@ -256,6 +310,15 @@ def charge(account: Account, intent: Record, method: Record, authenticated: bool
     intent.update(status="succeeded", amount_received=intent["amount"], latest_charge=charged["id"])
     account.emit("payment_intent.succeeded", intent)
     return None
+
+
+def hard_decline(intent: Record, method: Record) -> Refused | None:
+    """What this card met last on this payment, if that was for good. A card that the bank renewed is another."""
+    error = intent["last_payment_error"] or {}
+    met = error.get("payment_method")
+    same = met and (met["id"], met["card"]["fingerprint"]) == (method["id"], method["card"]["fingerprint"])
+    hard = same and error["decline_code"] in HARD
+    return declined(error["decline_code"], payment_method=met) if hard else None
 
 
 def _charge(account: Account, intent: Record, method: Record) -> Record:
@@ -298,9 +361,8 @@ def would_refuse(account: Account, method: Record | None, authenticated: bool = 
     if card is None:
         hint = "Please set a default payment method or default source on the customer."
         return invalid(f"This customer has no attached payment source or default payment method. {hint}")
-    if card.needs_authentication and not authenticated:
-        return declined("authentication_required", "authentication_required")
-    return declined(card.refusal) if card.refusal else None
+    code = card.declines(authenticated)
+    return declined(code) if code else None
 
 
 def cancel(account: Account, intent: Record, reason: str) -> None:

@@ -4,7 +4,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import RLock
 from typing import Any
 from uuid import uuid4
@@ -263,8 +263,29 @@ class Simulator:
         with self._up_to_date() as account:
             catalogue.delete_price(account, price)
 
+    def configure(self, **settings: Any) -> None:
+        """In the dashboard: from now on. See `Settings`."""
+        with self._lock:
+            self._account.settings = replace(self._account.settings, **settings)
+
+    def card_behaves(self, payment_method: str, refusal: str | None = None, needs_authentication: bool = False) -> None:
+        """
+        From now on the bank declines a card that is on file with this code, asks for 3-D Secure each time, or, with
+        neither, lets it pass.
+        """
+        with self._up_to_date() as account:
+            payments.behave(account, payment_method, refusal, needs_authentication)
+
+    def pay_on_page(self, invoice: str, payment_method: str | None = None) -> None:
+        """
+        The customer pays on the page behind `hosted_invoice_url`, and passes 3-D Secure if the card asks: with this
+        card, or the one that was tried last. Refused where it is declined.
+        """
+        with self._up_to_date() as account:
+            invoicing.pay_on_page(account, invoice, payment_method)
+
     def renew_card(self, payment_method: str) -> None:
-        """The bank sends a new card in the place of one that is on file."""
+        """The bank sends a new card, which works, in the place of one that is on file."""
         with self._up_to_date() as account:
             payments.renew(account, payment_method)
 

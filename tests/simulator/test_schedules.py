@@ -227,6 +227,7 @@ def test_a_schedule_can_end_with_the_cancellation_of_its_subscription(scheduled)
 
 
 def test_a_subscription_that_is_given_up_aborts_its_schedule(scheduled):
+    scheduled.simulator.configure(after_retries="cancel")
     then(scheduled, next_phase(scheduled.big, duration={"interval": "month", "interval_count": 3}))
     bad = scheduled.v1.payment_methods.attach("pm_card_chargeCustomerFail", {"customer": scheduled.of}).id
     scheduled.v1.subscriptions.update(scheduled.sub, {"default_payment_method": bad})

@@ -104,6 +104,7 @@ def test_without_a_clock_the_wall_clock_renews_on_a_tick_or_with_the_next_call(w
     assert [invoice.status for invoice in world.invoices(made.id)] == ["paid", "paid"]
 
 
+@pytest.mark.parametrize("world", [Settings(after_retries="cancel")], indirect=True)
 def test_a_failed_renewal_is_tried_again_on_its_days_and_then_cancelled(aging):
     made = aging.subscribe(aging.of, aging.price())
     fail_from_now_on(aging)
