@@ -52,7 +52,7 @@ def between(before: Customer, revision: Revision, plan: Plan | None, at: int) ->
     found = [*_subscription(before.subscription, after.subscription, plan, at)]
     for billing in revision.invoices:
         found += _invoice(billing)
-    for case in (*after.cases, *revision.closed):
+    for case in {each.invoice: each for each in (*after.cases, *revision.closed)}.values():
         found += _case(before.case(case.invoice), case)
     return [*found, *revision.tells, *_access(before, after)]
 
