@@ -56,6 +56,7 @@ HANDLED = {
     "customer.deleted": sync.forget,  # Stripe has cancelled all it had
     "payment_method.attached": sync.refresh,  # a trial may have got its card by it
     "payment_method.detached": sync.refresh,  # or has it no more
+    "payment_method.updated": sync.refresh,  # its card is good for longer
     "payment_method.automatically_updated": sync.refresh,  # the bank has sent a new card: another fingerprint
     "setup_intent.succeeded": sync.refresh,  # the card for after the trial is there
     "price.updated": catalogue.inspect,  # archived in the dashboard, it cannot be sold any more

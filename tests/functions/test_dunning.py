@@ -53,6 +53,10 @@ def fails(later, stripe, subscribe):
     return renewal
 
 
+def waiting(kind):
+    return [(customer, timer) for customer, timer in timer_table.waiting(2**40, None)[0] if timer.kind == kind]
+
+
 def has_access(api, customer="ada"):
     said = api("GET", "/subscription", customer=customer).json
     return said["access"], said["access_reason"]
@@ -96,7 +100,7 @@ def test_each_step_is_taken_on_its_day_once_however_often_its_timer_fires(fails,
     ]
     assert steps == [(0, 0), (3, 3), (5, 5), (7, 7), (14, 14)]
     assert mailed().count("payment_failed") == 5
-    assert timer_table.waiting(2**40, None)[0] == []
+    assert waiting("dunning") == []
 
 
 def test_access_ends_with_the_grace_though_every_timer_is_late(fails, later, api, clock):
@@ -144,7 +148,7 @@ def test_a_retry_of_stripes_that_succeeds_closes_the_case_and_thanks(fails, late
 
     assert later.record().cases == [] and has_access(api) == (True, "active")
     assert told(begins="dunning")[-1] == "dunning.ended" and mailed().count("payment_recovered") == 1
-    assert timer_table.waiting(2**40, None)[0][0][1].kind != "dunning"
+    assert waiting("dunning") == []
 
 
 def test_cancel_cancels_the_subscription_and_leaves_the_invoice_open(fails, later, api, stripe):
@@ -175,7 +179,7 @@ def test_a_step_looks_at_the_invoice_first(fails, later, stripe, context, step, 
     """Though no event of it has come."""
     invoice = fails(grace_days=30)
     for _ in range(step - 1):
-        ((customer, timer),) = [each for each in timer_table.waiting(2**40, None)[0] if each[1].kind == "dunning"]
+        ((customer, timer),) = waiting("dunning")
         later.clock.pass_by(seconds=timer.due - later.now)
         fire(customer, timer, context)
     before = mailed().count("payment_failed")
@@ -183,7 +187,7 @@ def test_a_step_looks_at_the_invoice_first(fails, later, stripe, context, step, 
         stripe.pay_on_page(invoice, new_card(stripe))
     else:
         ask(stripe, "POST", f"/v1/invoices/{invoice}/{became}")
-    ((customer, timer),) = [each for each in timer_table.waiting(2**40, None)[0] if each[1].kind == "dunning"]
+    ((customer, timer),) = waiting("dunning")
     fire(customer, timer, context)
 
     outcome = {"pay": "paid", "void": "voided", "mark_uncollectible": "uncollectible"}[became]
@@ -301,7 +305,7 @@ def test_a_trial_is_said_to_end_three_days_before(subscribe, later, stripe):
 
 def test_a_card_is_said_to_expire_a_month_and_a_week_before(subscribe, later, stripe):
     subscribe(billing_interval="year")
-    due = [timer for _, timer in timer_table.waiting(2**40, None)[0] if timer.kind == "card"]
+    due = [timer for _, timer in waiting("card")]
     assert [timer.step.split(":")[1] for timer in due] == ["30", "7"]
     later.clock.pass_by(seconds=due[0].due - later.now + HOUR)
     later.due()
@@ -310,7 +314,7 @@ def test_a_card_is_said_to_expire_a_month_and_a_week_before(subscribe, later, st
 
 def test_a_reminder_that_comes_after_all_is_over_is_none(subscribe, later, stripe, context):
     subscribe(trial_days=14)
-    ((customer, timer),) = [each for each in timer_table.waiting(2**40, None)[0] if each[1].kind == "trial"]
+    ((customer, timer),) = waiting("trial")
     later.passes(days=15, step=15 * DAY)
     fire(customer, timer, context)
     assert told().count("subscription.trial_ending") <= 1

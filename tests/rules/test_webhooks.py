@@ -11,7 +11,9 @@ from billing.webhooks import envelope, opened
 SAMPLES = sorted(Path("events/stripe").glob("*.json"))
 OF_NO_SUBSCRIPTION = {"customer.deleted", "customer.updated", "checkout.session.expired"}
 OF_NO_SUBSCRIPTION |= {"credit_note.created", "credit_note.voided", "setup_intent.succeeded", "refund.failed"}
-OF_NO_SUBSCRIPTION |= {f"payment_method.{what}" for what in ("attached", "detached", "automatically_updated")}
+OF_NO_SUBSCRIPTION |= {
+    f"payment_method.{what}" for what in ("attached", "detached", "updated", "automatically_updated")
+}
 OF_NOBODY = {"invoice_payment.paid", "charge.dispute.created", "radar.early_fraud_warning.created"}
 OF_NOBODY |= {"price.updated", "price.deleted", "product.updated"}
 OF_ITS_INVOICE = {"invoice_payment.paid", "credit_note.created", "credit_note.voided"}
