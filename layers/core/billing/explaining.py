@@ -4,12 +4,12 @@ from dataclasses import asdict, replace
 
 from billing import plan_table, statement_table, usage_table
 from billing.errors import NotFound, RangeTooLarge
+from billing.history import MOST
 from billing.periods import Period, rfc3339
 from billing.statements import Statement
 from billing.tallies import tally
 from billing.usage import Recorded
 
-MOST = 10_000  # events that are read
 SHOWN = 1000
 
 

@@ -10,6 +10,7 @@ from billing import customer_table, errors, plan_table, standing, usage, usage_t
 from billing.api import alarmed
 from billing.entitlements import Earlier, Ended
 from billing.errors import Contended, Unavailable, Undecided
+from billing.holds import digest
 from billing.periods import Period
 from billing.usage import WATERMARK, Event, Slot, Stored, Total, Unfit
 from billing.usage_table import Met
@@ -116,7 +117,7 @@ class _Batch:
             raise
         except Exception as failure:
             if customer not in self.unreadable:
-                alarmed("unreadable", customer=customer, code=errors.named(failure))
+                alarmed("unreadable", customer=digest(customer), code=errors.named(failure))
             self.unreadable.add(customer)
 
     def _divided(self, slots: dict[Slot, list[Event]]) -> set[str]:

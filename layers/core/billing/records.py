@@ -67,8 +67,9 @@ def tell(id: str, happened: Sequence[domain_events.Happened], marks: Sequence[di
     """
     for _ in range(TRIES):
         customer = customer_table.find(id, at)
+        revision = Revision(customer).telling(max(at, customer.updated_at), *happened)
         try:
-            return not commit(customer, Revision(customer).telling(at, *happened), marks).refused
+            return not commit(customer, revision, marks).refused
         except Stale:
             continue
     raise Stale("the customer keeps moving")
