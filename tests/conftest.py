@@ -33,6 +33,7 @@ os.environ.update(RECONCILE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:reconc
 os.environ.update(CLOSE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:close_period", MAILS="")
 os.environ.update(DUNNING_FUNCTION="arn:aws:lambda:eu-west-1:1:function:take_dunning_step")
 os.environ.update(REMIND_FUNCTION="arn:aws:lambda:eu-west-1:1:function:remind")
+os.environ.update(PUBLISH_FUNCTION="arn:aws:lambda:eu-west-1:1:function:publish_events")
 os.environ.update(BUS="tollgate-events", EVENT_URL="", EVENT_SECRET="endpoint")
 os.environ.update(DELIVERY_QUEUE="", DEAD_DELIVERY_QUEUE="")
 

@@ -40,7 +40,8 @@ def url(aws, monkeypatch):
 
         def log_message(self, *_): ...
 
-    heard, answers = [], [(200, {}, 0)]
+    heard: list = []
+    answers: list = [(200, {}, 0)]
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     monkeypatch.setenv("EVENT_URL", f"http://127.0.0.1:{server.server_port}/hook?token=s3cret")

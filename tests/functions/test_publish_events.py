@@ -10,6 +10,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 
 import publish_events
+import sweep
 from billing import bus, dynamodb, outbox
 from billing.domain_events import DomainEvent, Happened
 from billing.errors import Unavailable
@@ -158,6 +159,25 @@ def test_what_nobody_was_woken_for_is_published_with_the_next_or_by_the_sweep(ha
     happen(1, "bob")
     assert publish_events.handler({"customer": "bob"}, context) == {}
     assert (published.taken[3:], waiting()) == ([("bob", 1)], [])
+
+
+def test_the_sweep_arranges_what_is_late_and_counts_what_is_old(
+    happen, published, schedules, stripe, clock, context, caplog
+):
+    happen(2)
+    happen(1, "bob")
+    clock.pass_by(seconds=200)
+    happen(1, "eve", at=int(clock.now()))
+    sweep.handler({}, context)
+    arranged = [json.loads(each["Target"]["Input"]) for name, each in schedules().items() if name.startswith("publish")]
+    assert sorted(each["customer"] for each in arranged) == ["ada", "bob"]
+    clock.pass_by(hours=1)
+    sweep.handler({}, context)
+    assert [vars(line)["OldEvents"] for line in caplog.records if line.msg == "OldEvents"] == [0, 4]
+
+    for each in arranged:
+        publish_events.handler(each, context)
+    assert sorted(published.taken) == [*ada(1, 2), ("bob", 1)] and waiting() == [("eve", 1)]
 
 
 def test_of_many_that_wait_none_is_passed_over(happen, published, wake, monkeypatch):

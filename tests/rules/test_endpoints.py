@@ -13,7 +13,7 @@ def test_an_event_is_tried_eight_times_within_little_more_than_a_day():
 
 def test_not_all_at_once_and_never_longer_than_sqs_hides_a_message():
     assert delay(2, 0, jitter=1) == 330
-    assert max(delay(attempts, 10**9, jitter=1) for attempts in range(1, 8)) < 43_200
+    assert max(delay(attempts, 10**9, jitter=1) or 0 for attempts in range(1, 8)) < 43_200
 
 
 def test_who_asks_us_to_stay_away_is_left_alone_for_as_long():

@@ -36,6 +36,7 @@ class DomainEvent:
     type: str
     data: dict
     at: int
+    mail: str | None = None  # the kind that is sent of it
 
     @property
     def id(self) -> str:
@@ -44,6 +45,10 @@ class DomainEvent:
     def public(self) -> dict:
         about = {"id": self.id, "customer": self.customer, "sequence": self.sequence, "type": self.type}
         return about | {"at": rfc3339(self.at), "data": self.data}
+
+    def on_bus(self) -> dict:
+        """With the mail that is sent of it: our own rule goes by that."""
+        return self.public() | ({"mail": self.mail} if self.mail else {})
 
 
 def between(before: Customer, revision: Revision, plan: Plan | None, at: int) -> list[Happened]:
