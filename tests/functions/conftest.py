@@ -142,12 +142,12 @@ def reconciled(api):
 
 @pytest.fixture
 def schedules(aws):
-    """The schedules for one time, by name: what they hand in, and to whom."""
+    """The schedules for one time, by name: what they hand in, and to whom; all, or those of one function."""
 
-    def read():
+    def read(function=""):
         names = [each["Name"] for each in scheduler.scheduler().list_schedules(GroupName="schedules")["Schedules"]]
         made = [scheduler.scheduler().get_schedule(GroupName="schedules", Name=name) for name in names]
-        return {each["Name"]: each for each in made}
+        return {each["Name"]: each for each in made if each["Target"]["Arn"].endswith(function)}
 
     return read
 
