@@ -14,6 +14,7 @@ import sweep
 from billing import bus, dynamodb, outbox
 from billing.domain_events import DomainEvent, Happened
 from billing.errors import Unavailable
+from tests.events_page import EXAMPLES
 from tests.functions.at_stripe import Death
 
 DAY = 86_400
@@ -28,7 +29,7 @@ def happen(aws):
     told = {}
 
     def write(number=1, customer="ada", type="access.changed", at=AT):
-        happened = [Happened(type, {"access": True})] * number
+        happened = [Happened(type, EXAMPLES[type]["data"])] * number
         for write in outbox.writes(customer, told.get(customer, 0), happened, at):
             dynamodb.transact([write])
         told[customer] = told.get(customer, 0) + number
@@ -127,7 +128,7 @@ def test_an_event_on_the_bus_says_all_of_it(happen, published, wake, monkeypatch
         "sequence": 1,
         "type": "subscription.trial_ending",
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(AT)),
-        "data": {"access": True},
+        "data": EXAMPLES["subscription.trial_ending"]["data"],
         "mail": "trial_ending",
     }
     assert (entry["EventBusName"], entry["Source"]) == ("tollgate-events", "tollgate")

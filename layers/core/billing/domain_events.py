@@ -65,18 +65,18 @@ def between(before: Customer, revision: Revision, plan: Plan | None, at: int) ->
 def _subscription(before: Subscription | None, after: Subscription | None, plan: Plan | None, at: int):
     if after is None:
         return
-    now = _told(after, plan, at)
+    now = told(after, plan, at)
     if before is None or before.theirs.id != after.theirs.id:
         yield Happened("subscription.created", now)
         return
-    then = _told(before, plan, at)
+    then = told(before, plan, at)
     changed = [name for name in now if name not in ASIDE and now[name] != then[name]]
     if changed:
         type = "subscription.ended" if after.theirs.ended and not before.theirs.ended else "subscription.updated"
         yield Happened(type, now | {"changed": changed, "was": {name: then[name] for name in changed}})
 
 
-def _told(subscription: Subscription, plan: Plan | None, at: int) -> dict:
+def told(subscription: Subscription, plan: Plan | None, at: int) -> dict:
     """Without what is owed: that has events of its own."""
     return {name: value for name, value in subscription.public(plan, at).items() if name != "dunning"}
 
