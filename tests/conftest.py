@@ -33,9 +33,12 @@ os.environ.update(RECONCILE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:reconc
 os.environ.update(CLOSE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:close_period", MAILS="")
 os.environ.update(DUNNING_FUNCTION="arn:aws:lambda:eu-west-1:1:function:take_dunning_step")
 os.environ.update(REMIND_FUNCTION="arn:aws:lambda:eu-west-1:1:function:remind")
+os.environ.update(PUBLISH_FUNCTION="arn:aws:lambda:eu-west-1:1:function:publish_events")
+os.environ.update(BUS="tollgate-events", EVENT_URL="", EVENT_SECRET="endpoint")
+os.environ.update(DELIVERY_QUEUE="", DEAD_DELIVERY_QUEUE="")
 
 import billing.api
-from billing import alerting, dynamodb, gateway, plan_table, queue, scheduler, secrets, standing, webhook_table
+from billing import alerting, bus, dynamodb, gateway, plan_table, queue, scheduler, secrets, standing, webhook_table
 from billing.webhooks import envelope
 from local.dynamodb_local import dynamodb_local
 from local.ministack import ministack
@@ -114,14 +117,14 @@ def context():
     return SimpleNamespace(**said, get_remaining_time_in_millis=lambda: 25_000)
 
 
-CLIENTS = (dynamodb.db, queue.sqs, secrets.manager, scheduler.scheduler)
+CLIENTS = (dynamodb.db, queue.sqs, secrets.manager, scheduler.scheduler, bus.events)
 
 
 def forget():
     """What a Lambda has learned and one that has just started has not; the connections stay."""
     for memory in (gateway.connect, gateway.portal_configuration, plan_table.version, plan_table.priced):
         memory.cache_clear()
-    secrets._stripe = None
+    secrets._known.clear()
     standing._known.clear()
     alerting._told.clear()
     plan_table.forget()
@@ -146,6 +149,7 @@ def furnish(template, moments, monkeypatch):
         monkeypatch.setenv("WEBHOOK_QUEUE", made["QueueUrl"])
         scheduler.scheduler().create_schedule_group(Name="schedules")
         secrets.manager().create_secret(Name="stripe", SecretString=json.dumps(SECRET))
+        bus.events().create_event_bus(Name="tollgate-events")
         for client, when in product(CLIENTS, ("before", "after")):
 
             def hear(model, when=when, **_):
@@ -226,7 +230,7 @@ def clock(monkeypatch):
         billing.api,
         webhook_table,
         *map(importlib.import_module, ("process_webhook", "sweep", "reconcile", "close_period")),
-        *map(importlib.import_module, ("take_dunning_step", "remind", "set_timer")),
+        *map(importlib.import_module, ("take_dunning_step", "remind", "set_timer", "publish_events")),
     )
     for entry in entries:
         monkeypatch.setattr(entry, "time", SimpleNamespace(time=clock.now, monotonic=time.monotonic))

@@ -159,8 +159,9 @@ def test_what_needs_which_token_is_as_in_the_template(template):
 def test_a_twin_is_the_same_but_for_its_customer():
     of_a_customer = {route: each for route, each in OPERATIONS.items() if route[1].startswith("/customers/{id}/")}
     twins = {route: each for route, each in of_a_customer.items() if is_twin(*route)}
-    alone = [each["security"] for route, each in of_a_customer.items() if route not in twins]
-    assert alone == [[{"token": ["billing/admin"]}]] * len(alone)
+    alone = {each["operationId"]: each["security"] for route, each in of_a_customer.items() if route not in twins}
+    assert alone.pop("list_events") == [{"token": ["billing/service"]}]  # of the bus, which the product's backend hears
+    assert list(alone.values()) == [[{"token": ["billing/admin"]}]] * len(alone)
     for (method, path), twin in twins.items():
         own = OPERATIONS[method, path.removeprefix("/customers/{id}")]
         assert twin == own | {"operationId": twin["operationId"], "security": twin["security"]}
@@ -183,7 +184,11 @@ def test_what_is_read_knows_what_you_have_and_what_is_written_takes_a_key():
         headers = {each["name"] for each in parameters(path, operation) if each["in"] == "header"}
         assert ("If-None-Match" in headers) == ("304" in operation["responses"]) == (method == "GET")
         keyless = {"quote_change", "record_usage", "receive_webhook", "retire_plan", "create_portal", "replay_webhook"}
-        keyless |= {"link_customer", "override_limits"}  # what is put whole is the same however often it is put
+        keyless |= {
+            "link_customer",
+            "override_limits",
+            "enable_event_endpoint",
+        }  # what is put whole is the same however often it is put
         keyless |= {"check_usage", "explain_usage", "correct_usage"}  # nothing is written, or by a key in the body
         writes = method != "GET" and operation["operationId"].removesuffix("_of") not in keyless
         assert ("Idempotency-Key" in headers) == writes
@@ -444,6 +449,10 @@ def test_a_customers_life_is_answered_as_it_is_told(told, stripe, clock):
     told("GET", f"/stripe-prices/{price}/plan")
     told("PUT", "/plans/other", team | {"stripe_price": price})
     told("PUT", "/plans/other", team | {"stripe_price": "price_none", "on_sale": False})
+    for asked in ("limit=3", "after=3&limit=100", "after=x"):
+        told("GET", f"/customers/ada/events?{asked}", **service)
+    told("GET", "/event-endpoint", **admin)
+    told("POST", "/event-endpoint/enable", **admin)
     told("GET", "/customers/ada/stripe-customer", **admin)
     told("GET", "/customers/max/stripe-customer", **admin)
     _, old = stripe.handle("POST", "/v1/customers", {"name": "Max"})

@@ -8,12 +8,13 @@ import pytest
 
 RULES = {"errors", "plans", "periods", "proration", "holds", "subscriptions", "invoices", "customers"}
 RULES |= {"entitlements", "usage", "webhooks", "theirs", "discounts", "quotes", "refunds", "checkouts", "return_urls"}
-RULES |= {"dunning", "domain_events", "mails", "timers"}
+RULES |= {"dunning", "domain_events", "mails", "timers", "signatures", "endpoints"}
 RULES |= {"tallies", "corrections", "closings", "statements"}
 RULES |= {"runs", "metrics", "prices", "rating", "currencies"}
 TABLES = {
     "timer_table",
     "outbox",
+    "endpoint_table",
     "plan_table",
     "customer_table",
     "usage_table",
@@ -31,10 +32,11 @@ DOORS = {
     "dynamodb": {"boto3", "botocore", "logging"},
 }
 DOORS |= {"offers": {"pydantic"}, "listings": set(), "scheduler": {"boto3", "botocore"}, "queue": {"boto3", "botocore"}}
+DOORS |= {"bus": {"boto3", "botocore"}, "product": {"requests", "logging"}}
 DOORS |= {"secrets": {"boto3", "botocore", "logging"}} | {table: set() for table in TABLES}
 SHARED_DOORS = {"secrets", "dynamodb", "gateway", "translation", "api"}  # those to Stripe are three; `api` has the log
 PROCEDURES = {"records", "catalogue", "registration", "changes", "pricing", "trials", "sync", "standing", "metering"}
-PROCEDURES |= {"subscribing", "collecting", "reminding", "timing"}
+PROCEDURES |= {"subscribing", "collecting", "reminding", "timing", "publishing"}
 PROCEDURES |= {"sweeping", "reconciliation", "adoption", "closing", "correcting", "history", "explaining", "alerting"}
 OUTSIDE = {"boto3", "botocore", "stripe", "pydantic", "os", "time", "random", "requests", "aws_lambda_powertools"}
 OUTSIDE |= {"local", "logging", "datetime.now", "secrets"}

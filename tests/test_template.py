@@ -2,11 +2,12 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from billing import holds
+from billing import endpoints, holds
 
 GET, QUERY, PUT, UPDATE = (f"dynamodb:{name}" for name in ("GetItem", "Query", "PutItem", "UpdateItem"))
 CHECK, BATCH = "dynamodb:ConditionCheckItem", "dynamodb:BatchGetItem"
@@ -53,6 +54,12 @@ MAY = {
     "get_entitlements": METERED | {"Usage": {GET, QUERY}},
     "check_entitlement": METERED | {"Usage": {GET, QUERY}},
     "watch_usage": PLANS | {"Subscriptions": {GET, PUT}, "Usage": {QUERY, PUT}},
+    "list_events": {"Subscriptions": {QUERY}},
+    "get_event_endpoint": {"Subscriptions": {GET}},
+    "enable_event_endpoint": {"Subscriptions": {UPDATE}},
+    "publish_events": {"Subscriptions": {QUERY, UPDATE}, "Bus": {"events:PutEvents"}},
+    "deliver_event": {"Subscriptions": {GET, UPDATE}, "EventSecret": {"secretsmanager:GetSecretValue"}}
+    | {"Deliveries": {"sqs:ChangeMessageVisibility"}, "DeadDeliveries": {"sqs:SendMessage"}},
     "set_timer": CARRY_ON,
     "take_dunning_step": CHANGE,
     "remind": PLANS | {"Subscriptions": {GET, PUT}, "Usage": {UPDATE}},
@@ -73,6 +80,7 @@ PUBLIC = {"list_plans", "get_plan", "receive_webhook"}
 ADMIN = {"put_plan", "retire_plan", "list_subscribers", "list_webhook_events", "replay_webhook"}
 ADMIN |= {"start_reconciliation", "get_reconciliation"}
 ADMIN |= {"correct_usage", "explain_usage", "override_limits"}
+ADMIN |= {"get_event_endpoint", "enable_event_endpoint"}
 ADMIN |= {"find_plan", "get_stripe_customer", "link_customer"}
 SERVICE = {"record_usage", "check_usage"}
 
@@ -155,6 +163,67 @@ def test_the_stream_brings_totals_alone_and_never_stands_still(template, functio
     assert said["FunctionResponseTypes"] == ["ReportBatchItemFailures"] and said["BisectBatchOnFunctionError"]
     assert 0 < said["MaximumRetryAttempts"] <= 20
     assert said["DestinationConfig"] == {"OnFailure": {"Type": "SQS", "Destination": {"GetAtt": "DeadAlerts.Arn"}}}
+
+
+def test_whoever_publishes_is_woken_by_what_has_happened_alone_and_never_stands_still(template, functions):
+    assert template["Resources"]["Subscriptions"]["Properties"]["StreamSpecification"] == {
+        "StreamViewType": "NEW_IMAGE"
+    }
+    (source,) = functions["PublishEvents"]["Events"].values()
+    said = source["Properties"]
+    (only,) = said["FilterCriteria"]["Filters"]
+    assert (source["Type"], said["Stream"], said["StartingPosition"]) == (
+        "DynamoDB",
+        {"GetAtt": "Subscriptions.StreamArn"},
+        "TRIM_HORIZON",
+    )
+    keys = {"sk": {"S": [{"prefix": "event#"}]}}
+    assert json.loads(only["Pattern"]) == {"eventName": ["INSERT"], "dynamodb": {"Keys": keys}}
+    assert said["FunctionResponseTypes"] == ["ReportBatchItemFailures"] and said["BisectBatchOnFunctionError"]
+    assert 0 < said["MaximumRetryAttempts"] <= 20
+    assert said["DestinationConfig"] == {"OnFailure": {"Type": "SQS", "Destination": {"GetAtt": "DeadEvents.Arn"}}}
+
+
+def test_a_table_has_no_more_than_two_who_read_its_stream(functions):
+    """More than that are throttled (docs: DynamoDB Streams)."""
+    events = [event for each in functions.values() for event in each.get("Events", {}).values()]
+    read = Counter(str(event["Properties"]["Stream"]) for event in events if event["Type"] == "DynamoDB")
+    assert read and max(read.values()) <= 2
+
+
+def test_without_a_url_nothing_is_delivered_and_with_one_it_is_signed(template):
+    parts = ("DeliverEvent", "ToProduct", "Deliveries", "DeadDeliveries", "BusMayDeliver", "BusMayBury")
+    resources = {name: template["Resources"][name] for name in (*parts, "DeadDeliveriesAlarm")}
+    assert all(each["Condition"] == "Delivers" for each in resources.values())
+    assert template["Conditions"]["Delivers"] == {"Not": [{"Equals": [{"Ref": "EventUrl"}, ""]}]}
+    (asked,) = template["Rules"]["Signed"]["Assertions"]
+    assert asked["Assert"] == {"Not": [{"Equals": [{"Ref": "EventSecret"}, ""]}]}
+    queue, dead = (resources[name]["Properties"] for name in ("Deliveries", "DeadDeliveries"))
+    assert queue["MessageRetentionPeriod"] == dead["MessageRetentionPeriod"] == 14 * 86_400
+    assert queue["VisibilityTimeout"] >= 6 * template["Globals"]["Function"]["Timeout"]
+    assert queue["RedrivePolicy"]["maxReceiveCount"] > len(endpoints.AGAIN) + 1  # the function is first to give up
+    for policy, name in (("BusMayDeliver", "Deliveries"), ("BusMayBury", "DeadDeliveries")):
+        assert resources[policy]["Properties"]["Queues"] == [{"Ref": name}]
+        (statement,) = resources[policy]["Properties"]["PolicyDocument"]["Statement"]
+        assert statement["Resource"] == [{"GetAtt": f"{name}.Arn"}]
+        assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": {"GetAtt": "ToProduct.Arn"}}}
+
+
+@pytest.mark.parametrize(
+    ("url", "fits"),
+    [
+        ("", True),
+        ("https://example.com/hook?x=1", True),
+        ("http://127.0.0.1:8000/hook", True),
+        ("http://example.com", False),
+        ("http://127.0.0.1.example.com/", False),
+        ("http://127.0.0.1:80@example.com/", False),
+        ("https://user:word@example.com/", False),
+        ("ftp://example.com", False),
+    ],
+)
+def test_events_leave_for_https_alone(template, url, fits):
+    assert bool(re.fullmatch(template["Parameters"]["EventUrl"]["AllowedPattern"], url)) == fits
 
 
 def test_no_table_can_be_lost_by_accident(template):

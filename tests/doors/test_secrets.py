@@ -24,7 +24,7 @@ def test_what_is_known_goes_on_being_used_while_the_secret_cannot_be_read(aws, m
     monkeypatch.setattr(secrets, "FRESH", 0)
 
     assert secrets.stripe() == known
-    monkeypatch.setattr(secrets, "_stripe", None)
+    secrets._known.clear()
     with pytest.raises(Misconfigured):
         secrets.stripe()
 

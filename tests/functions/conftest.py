@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections import defaultdict
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,17 +11,34 @@ import pytest
 
 import process_webhook
 import sweep
-from billing import customer_table, plan_table, queue, records, scheduler
+from billing import customer_table, dynamodb, plan_table, queue, records, scheduler
 from billing.periods import period_of
 from billing.plans import Metric, Plan
 from billing.subscriptions import DAY
 from billing.theirs import Theirs
 from billing.webhooks import envelope
+from tests.events_page import SCHEMAS
 from tests.functions.at_stripe import Death
+from tests.test_openapi import faults
 
 HARD, SOFT = Metric("max_api_calls"), Metric("max_exports", enforcement="soft")
 PRO = Plan("pro", 0, "Pro", "month", "usd", 1000, features=["sso"])
 PRO = replace(PRO, limits={"max_api_calls": 10, "max_exports": 5}, metrics={"api_calls": HARD, "exports": SOFT})
+
+
+@pytest.fixture
+def aws(aws):
+    """The same, and whatever happens there is told as docs/events.md says, each customer's without a gap."""
+    yield
+    items = [dynamodb.decode(item) for item in dynamodb.db().scan(TableName="Subscriptions")["Items"]]
+    told = defaultdict(list)
+    for item in items:
+        if item["sk"].startswith("event#") and "data" in item:
+            told[item["pk"]].append(item["sequence"])
+            assert not faults(SCHEMAS[item["type"]], item["data"]), item
+    for item in items:
+        if item["sk"] == "customer" and item["pk"].startswith("customer#"):
+            assert sorted(told[item["pk"]]) == list(range(1, item.get("told", 0) + 1))
 
 
 @pytest.fixture
@@ -142,12 +160,12 @@ def reconciled(api):
 
 @pytest.fixture
 def schedules(aws):
-    """The schedules for one time, by name: what they hand in, and to whom."""
+    """The schedules for one time, by name: what they hand in, and to whom; all, or those of one function."""
 
-    def read():
+    def read(function=""):
         names = [each["Name"] for each in scheduler.scheduler().list_schedules(GroupName="schedules")["Schedules"]]
         made = [scheduler.scheduler().get_schedule(GroupName="schedules", Name=name) for name in names]
-        return {each["Name"]: each for each in made}
+        return {each["Name"]: each for each in made if each["Target"]["Arn"].endswith(function)}
 
     return read
 

@@ -135,7 +135,7 @@ def test_an_operators_run_that_stands_still_is_carried_on_however_many_nights_th
     clock.pass_by(minutes=11)
 
     swept()
-    assert [json.loads(each["Target"]["Input"]) for each in schedules().values()] == [{"run": run.id}]
+    assert [json.loads(each["Target"]["Input"]) for each in schedules(":reconcile").values()] == [{"run": run.id}]
 
 
 def test_two_sweeps_at_once_send_each_event_once(drain, stripe, subscribed, context, moments, caplog):
@@ -211,7 +211,7 @@ def test_a_schedule_that_cannot_be_made_is_made_up_for(two, stripe, context, clo
     clock.pass_by(minutes=11)
 
     swept()
-    for made in schedules().values():
+    for made in schedules(":reconcile").values():
         reconcile.handler(json.loads(made["Target"]["Input"]), context)
     runs = run_table.latest(9)
     assert len(runs) == 2 and all(run.finished_at for run in runs)

@@ -36,6 +36,7 @@ class DomainEvent:
     type: str
     data: dict
     at: int
+    mail: str | None = None  # the kind that is sent of it
 
     @property
     def id(self) -> str:
@@ -44,6 +45,10 @@ class DomainEvent:
     def public(self) -> dict:
         about = {"id": self.id, "customer": self.customer, "sequence": self.sequence, "type": self.type}
         return about | {"at": rfc3339(self.at), "data": self.data}
+
+    def on_bus(self) -> dict:
+        """With the mail that is sent of it: our own rule goes by that."""
+        return self.public() | ({"mail": self.mail} if self.mail else {})
 
 
 def between(before: Customer, revision: Revision, plan: Plan | None, at: int) -> list[Happened]:
@@ -60,18 +65,18 @@ def between(before: Customer, revision: Revision, plan: Plan | None, at: int) ->
 def _subscription(before: Subscription | None, after: Subscription | None, plan: Plan | None, at: int):
     if after is None:
         return
-    now = _told(after, plan, at)
+    now = told(after, plan, at)
     if before is None or before.theirs.id != after.theirs.id:
         yield Happened("subscription.created", now)
         return
-    then = _told(before, plan, at)
+    then = told(before, plan, at)
     changed = [name for name in now if name not in ASIDE and now[name] != then[name]]
     if changed:
         type = "subscription.ended" if after.theirs.ended and not before.theirs.ended else "subscription.updated"
         yield Happened(type, now | {"changed": changed, "was": {name: then[name] for name in changed}})
 
 
-def _told(subscription: Subscription, plan: Plan | None, at: int) -> dict:
+def told(subscription: Subscription, plan: Plan | None, at: int) -> dict:
     """Without what is owed: that has events of its own."""
     return {name: value for name, value in subscription.public(plan, at).items() if name != "dunning"}
 

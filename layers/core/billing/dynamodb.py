@@ -83,6 +83,26 @@ def query(table: str, pk: str, begins: str = "", newest: int | None = None, befo
             wanted["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
 
+def following(table: str, pk: str, begins: str, after: str, most: int) -> list[dict]:
+    """The first `most` items of a partition after a sort key, be there such an item or not, that begin so."""
+    items: list[dict] = []
+    wanted: dict[str, Any] = {
+        "TableName": table,
+        "KeyConditionExpression": "pk = :pk AND begins_with(sk, :begins)",
+        "ExpressionAttributeValues": encode({":pk": pk, ":begins": begins}),
+        "ConsistentRead": True,
+        "ExclusiveStartKey": encode({"pk": pk, "sk": after}),
+    }
+    with _reached():
+        while len(items) < most:
+            page = db().query(**wanted, Limit=most - len(items))
+            items += [decode(item) for item in page["Items"]]
+            if "LastEvaluatedKey" not in page:
+                break
+            wanted["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+    return items
+
+
 def several(table: str, keys: Sequence[dict]) -> list[dict]:
     """Those of at most a hundred items that are there, as they stand now, in no order."""
     wanted: Any = {table: {"Keys": [encode(key) for key in keys], "ConsistentRead": True}} if keys else {}

@@ -1,4 +1,4 @@
-"""The door to SQS: a FIFO queue of webhook envelopes."""
+"""The door to SQS: a FIFO queue of webhook envelopes, and a plain one of what the product's own URL is told."""
 
 import json
 import os
@@ -54,10 +54,31 @@ def defer(message: dict, jitter: float, times: int | None = None) -> None:
 
     One that cannot be hidden comes back all the same, when the queue's own time is up.
     """
-    times = times or int(message["attributes"]["ApproximateReceiveCount"])
+    times = times or attempts(message)
     with suppress(BotoCoreError, ClientError):
         sqs().change_message_visibility(
             QueueUrl=os.environ["WEBHOOK_QUEUE"],
             ReceiptHandle=message["receiptHandle"],
             VisibilityTimeout=int(min(2**times, LONGEST) * jitter),
         )
+
+
+def attempts(message: dict) -> int:
+    """How often it has been delivered to one of us, this time included."""
+    return int(message["attributes"]["ApproximateReceiveCount"])
+
+
+def hide(message: dict, seconds: int) -> None:
+    """What the product's URL has not taken comes again then, or when the queue's own time is up."""
+    with suppress(BotoCoreError, ClientError):
+        url, receipt = os.environ["DELIVERY_QUEUE"], message["receiptHandle"]
+        sqs().change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=seconds)
+
+
+def bury(message: dict) -> bool:
+    """Whether the dead letters have it: else it comes again."""
+    try:
+        sqs().send_message(QueueUrl=os.environ["DEAD_DELIVERY_QUEUE"], MessageBody=message["body"])
+    except (BotoCoreError, ClientError):
+        return False
+    return True

@@ -3,7 +3,7 @@
 from billing import customer_table, records, standing, timers
 from billing.api import counted, logger
 from billing.customers import Customer, Revision
-from billing.domain_events import Happened
+from billing.domain_events import Happened, told
 from billing.errors import Stale
 from billing.periods import month_end
 from billing.plans import Plan
@@ -34,7 +34,7 @@ def remind(customer: str, kind: str, subject: str, step: str, at: int) -> None:
 def _happened(ours: Customer, timer: Timer, plan: Plan | None, at: int) -> list[Happened]:
     """Of access nothing is said here: that it has ended shows by itself."""
     if timer.kind == "trial":
-        return [Happened("subscription.trial_ending", ours.live().public(plan, at))]
+        return [Happened("subscription.trial_ending", told(ours.live(), plan, at))]
     if timer.kind == "card":
         expires, days = timer.step.split(":")
         about = {"subscription": timer.subject, "expires": expires, "days": int(days)}

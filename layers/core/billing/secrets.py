@@ -1,15 +1,18 @@
-"""The door to Secrets Manager: what Stripe knows us by."""
+"""The door to Secrets Manager: what Stripe knows us by, and the product's own URL."""
 
 import json
 import logging
 import os
 import time
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from billing import signatures
 from billing.errors import Misconfigured
 from billing.metrics import ANOMALIES, embedded
 
@@ -17,38 +20,62 @@ FRESH = 60  # seconds: a webhook secret that is added while another is rolled is
 
 logger = logging.getLogger()  # also where there is no Powertools; Lambda writes `extra` into the line
 
-_stripe: tuple[float, dict] | None = None
+_known: dict[str, tuple[float, Any]] = {}  # by the setting that names the secret: since when, and what it says
 
 
 def stripe() -> dict:
-    """
-    `api_key`, and `webhook_secrets`: two while one is rolled, and Stripe signs with both for a day.
+    """`api_key`, and `webhook_secrets`: two while one is rolled, and Stripe signs with both for a day."""
+    return _kept("STRIPE_SECRET", _stripe)
 
+
+def endpoint() -> list[bytes]:
+    """The keys that what the product's own URL is told is signed with: all of them."""
+    return _kept("EVENT_SECRET", _endpoint)
+
+
+def _kept[T](setting: str, read: Callable[[dict], T]) -> T:
+    """
     What is known goes on being used while the secret cannot be read, or makes no sense, and the operator is told; if
     nothing is known, Misconfigured.
     """
-    global _stripe
-    if not _stripe or time.monotonic() - _stripe[0] >= FRESH:
+    if setting not in _known or time.monotonic() - _known[setting][0] >= FRESH:
         try:
-            known = _read(manager().get_secret_value(SecretId=os.environ["STRIPE_SECRET"])["SecretString"])
+            said = read(json.loads(manager().get_secret_value(SecretId=os.environ[setting])["SecretString"]))
         except (BotoCoreError, ClientError, KeyError, TypeError, ValueError) as unread:
             logger.error(
                 "secret_unread",
-                extra={"reason": type(unread).__name__} | embedded(ANOMALIES, 1, os.environ["STACK"], time.time()),
+                extra={"setting": setting, "reason": type(unread).__name__}
+                | embedded(ANOMALIES, 1, os.environ["STACK"], time.time()),
             )
-            if not _stripe:
-                raise Misconfigured("the secret of Stripe cannot be read") from unread
-            known = _stripe[1]
-        _stripe = time.monotonic(), known
-    return _stripe[1]
+            if setting not in _known:
+                raise Misconfigured("the secret cannot be read") from unread
+            said = _known[setting][1]
+        _known[setting] = time.monotonic(), said
+    return _known[setting][1]
 
 
-def _read(text: str) -> dict:
-    said = json.loads(text)
-    keys = said["webhook_secrets"]
-    if not isinstance(keys, list) or not all(isinstance(each, str) for each in [said["api_key"], *keys]):
+def _stripe(said: dict) -> dict:
+    keys = [_text(each) for each in _list(said["webhook_secrets"])]
+    return {"api_key": _text(said["api_key"]), "webhook_secrets": keys}
+
+
+def _endpoint(said: dict) -> list[bytes]:
+    keys = [signatures.key(_text(each)) for each in _list(said["secrets"])]
+    if not keys:
+        raise ValueError("there is none to sign with")
+    return keys
+
+
+def _list(said: object) -> list:
+    if not isinstance(said, list):
         raise TypeError("each character of a text would be a secret")
-    return {"api_key": said["api_key"], "webhook_secrets": keys}
+    return said
+
+
+def _text(said: object) -> str:
+    if not isinstance(said, str):
+        raise TypeError("a secret is a text")
+    return said
 
 
 @cache
