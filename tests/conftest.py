@@ -19,7 +19,7 @@ import pytest
 import stripe as library
 from moto import mock_aws
 from moto.core.serialize import AttributePicker
-from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.dynamodb.models.dynamo_type import DynamoType, Item, LimitedSizeDict
 
 from local import tables
 from local.tables import TABLES
@@ -57,6 +57,17 @@ PRO |= {"limits": {"max_api_calls": None, "max_projects": 100}}
 
 # moto copies all that is on record for each transaction. Values are never changed in place, so they need no copies.
 DynamoType.__deepcopy__ = lambda self, memo: self
+
+
+def copied(item, memo):
+    copy = Item.__new__(Item)
+    copy.hash_key, copy.range_key, copy.attrs = item.hash_key, item.range_key, LimitedSizeDict()
+    dict.update(copy.attrs, item.attrs)
+    return copy
+
+
+Item.__deepcopy__ = copied
+LimitedSizeDict.__setitem__ = dict.__setitem__  # moto weighs the whole item for each of its attributes
 
 # moto looks for each of the ten kinds that a value may be of under every name that it might have. It has one.
 KINDS = {"S", "N", "B", "SS", "NS", "BS", "M", "L", "NULL", "BOOL"}
