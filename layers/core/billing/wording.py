@@ -13,7 +13,7 @@ SIGNS = {"en": ",.", "de": ".,"}  # of thousands and of decimals
 
 
 def money(cents: int, currency: str, locale: str) -> str:
-    """With the currency's code: EUR 1,234.50, 1.234,50 EUR. Of a currency that is only charged in whole, no decimals."""
+    """With the currency's code: EUR 1,234.50, 1.234,50 EUR. Of what is charged in whole alone, no decimals."""
     digits, unit = decimals(currency), 10 ** decimals(currency)
     whole, rest = divmod(abs(cents), unit)
     said = number(whole, locale)
