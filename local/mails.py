@@ -163,7 +163,7 @@ def _others() -> Iterator[Sample]:
         data = invoice.public() | {"new": True}
         yield Sample(f"invoice_ready-{name}", "invoice.finalized", data, ada._replace(invoice=invoice))
     expires = {"subscription": "sub_1", "expires": "2026-12", "days": 30}
-    yield Sample("card_expiring", "payment_method.expiring", expires, ada)
+    yield Sample("card_expiring", "payment_method.expiring", expires, _bought(replace(THEIRS, card_expires="2026-12")))
 
 
 def _bought(theirs: Theirs, cases: list[Case] | None = None) -> Found:

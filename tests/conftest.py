@@ -32,6 +32,9 @@ os.environ.update(POWERTOOLS_SERVICE_NAME="tollgate", SCHEDULES="schedules", SCH
 os.environ.update(RECONCILE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:reconcile", STACK="tollgate-test")
 os.environ.update(CLOSE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:close_period", MAILS="")
 os.environ.update(DUNNING_FUNCTION="arn:aws:lambda:eu-west-1:1:function:take_dunning_step")
+os.environ.update(MAIL_FUNCTION="arn:aws:lambda:eu-west-1:1:function:send_mail", BILLING_PAGE="", MAIL_SET="mails")
+os.environ.update(dict.fromkeys(("MAIL_FROM", "MAIL_REPLY_TO", "MAIL_NAME", "MAIL_FOOTER"), ""), MAIL_COLOUR="#000000")
+os.environ.update(MAIL_LOCALE="en")
 os.environ.update(REMIND_FUNCTION="arn:aws:lambda:eu-west-1:1:function:remind")
 
 import billing.api
@@ -226,7 +229,7 @@ def clock(monkeypatch):
         billing.api,
         webhook_table,
         *map(importlib.import_module, ("process_webhook", "sweep", "reconcile", "close_period")),
-        *map(importlib.import_module, ("take_dunning_step", "remind", "set_timer")),
+        *map(importlib.import_module, ("take_dunning_step", "remind", "set_timer", "send_mail", "note_bounce")),
     )
     for entry in entries:
         monkeypatch.setattr(entry, "time", SimpleNamespace(time=clock.now, monotonic=time.monotonic))

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
-from billing import ses, wording
+from billing import wording
 
 FOLDER = Path(__file__).parent.parent / "letters"
 WIDTH = 72
@@ -31,13 +31,13 @@ def write(kind: str, locale: str, about: dict) -> Letter:
     One file for each kind and language says what a mail says, once: layouts make a subject, a text and HTML of it.
     Nothing of `about` can be markup in it.
     """
-    name = os.environ["MAIL_NAME"] or ses.sender().partition("@")[2]
+    name = os.environ["MAIL_NAME"] or os.environ["MAIL_FROM"].partition("@")[2]
     ours = {"product": name, "colour": os.environ["MAIL_COLOUR"], "footer": os.environ["MAIL_FOOTER"]}
     ours |= {"answered": bool(os.environ["MAIL_REPLY_TO"]), "locale": locale}
 
     def rendered(layout: str) -> str:
         made = _environment(layout == "html").get_template(f"{locale}/{kind}.j2")
-        return made.render(_plain(about) | ours, layout=f"layout.{layout}").strip()
+        return made.render(_plain(about | ours), layout=f"layout.{layout}").strip()
 
     text = re.sub(r"\n{3,}", "\n\n", rendered("txt")) + "\n"
     return Letter(" ".join(rendered("subject").split()), text, rendered("html") + "\n")

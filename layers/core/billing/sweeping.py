@@ -6,10 +6,21 @@ from collections.abc import Callable
 from functools import partial
 from random import shuffle
 
-from billing import changes, customer_table, listings, queue, run_table, scheduler, timer_table, timing, webhook_table
+from billing import (
+    changes,
+    customer_table,
+    listings,
+    mail_table,
+    queue,
+    run_table,
+    scheduler,
+    timer_table,
+    timing,
+    webhook_table,
+)
 from billing.api import counted, logger
 from billing.errors import BillingError, Failed, NotFound, Stale, Unavailable
-from billing.holds import PATIENCE
+from billing.holds import PATIENCE, digest
 
 DAY = 86_400
 MOST = 500  # in one sweep
@@ -90,7 +101,7 @@ def holds(at: int, deadline: float, after: dict | None) -> tuple[bool, dict | No
 def waiting(at: int, deadline: float) -> None:
     """
     What waits for a schedule that has not come, or has come to nothing, gets another: periods to be closed (some wait
-    for a renewal, which is a draft for an hour), steps of dunning, reminders. What cannot be arranged now is the next
+    for a renewal, which is a draft for an hour), steps of dunning, reminders, mails. What cannot be arranged now is the next
     sweep's: in any order, so that those that fail each time keep no other from its turn.
     """
     late: list[Callable[[], None]] = []
@@ -98,6 +109,10 @@ def waiting(at: int, deadline: float) -> None:
         about = {"customer": customer, "subscription": subscription, "start": start}
         name = f"close-{subscription}-{start}-{at}"
         late.append(partial(scheduler.carry_on, name, os.environ["CLOSE_FUNCTION"], about, at))
+    for customer, sequence in mail_table.waiting(at - SLOW, None, MANY)[0]:
+        name = f"mail-{digest(customer, sequence, at)}"
+        about = {"customer": customer, "sequence": sequence}
+        late.append(partial(scheduler.carry_on, name, os.environ["MAIL_FUNCTION"], about, at))
     for customer, timer in timer_table.waiting(at - SLOW, None, MANY)[0]:
         late.append(partial(timing.arrange, customer, timer, at, again=True))
     shuffle(late)
