@@ -60,7 +60,7 @@ def test_steps_of_dunning_say_what_is_due_when_and_in_the_end_what_has_happened(
 )
 def test_the_last_step_but_one_says_what_the_last_one_will_do(ends, says):
     (sample,) = [each for each in SAMPLES if each.name == "action_required-last-but-one"]
-    far = sample.found._replace(plan=replace(sample.found.plan, grace_days=60))
+    far = sample.found._replace(plan=replace(sample_mails.TEAM, grace_days=60))
     coming = sample._replace(data=sample.data | {"ends": ends}, found=far)
     assert says in " ".join(sample_mails.write(coming, "en").text.split())
 

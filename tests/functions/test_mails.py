@@ -5,7 +5,7 @@ from itertools import count, product
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ses.models import ses_backends
 
 import note_bounce
@@ -92,7 +92,9 @@ def waiting():
 
 def clear():
     for sequence in waiting():
-        mail_table.mark(mail_table.claim("ada", sequence, 0), "sent", 0)
+        mail = mail_table.claim("ada", sequence, 0)
+        assert mail
+        mail_table.mark(mail, "sent", 0)
 
 
 def anomalies(caplog):

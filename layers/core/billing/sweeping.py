@@ -101,8 +101,8 @@ def holds(at: int, deadline: float, after: dict | None) -> tuple[bool, dict | No
 def waiting(at: int, deadline: float) -> None:
     """
     What waits for a schedule that has not come, or has come to nothing, gets another: periods to be closed (some wait
-    for a renewal, which is a draft for an hour), steps of dunning, reminders, mails. What cannot be arranged now is the next
-    sweep's: in any order, so that those that fail each time keep no other from its turn.
+    for a renewal, which is a draft for an hour), steps of dunning, reminders, mails. What cannot be arranged now is the
+    next sweep's: in any order, so that those that fail each time keep no other from its turn.
     """
     late: list[Callable[[], None]] = []
     for customer, subscription, start in customer_table.closing(at - SLOW, None, MANY)[0]:
