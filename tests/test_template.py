@@ -116,11 +116,15 @@ def test_mails_are_sent_from_the_deployers_address_alone(functions):
 
 
 def test_every_kind_of_mail_may_be_switched_off_and_all_of_them_together(template):
-    kinds = template["Parameters"]["Mails"]
-    assert set(kinds["Default"].split(",")) == mails.KINDS == set(kinds["AllowedValues"]) - {""}
-    assert template["Globals"]["Function"]["Environment"]["Variables"]["MAILS"] == {
-        "If": ["Mailing", {"Join": [",", {"Ref": "Mails"}]}, ""]
-    }
+    asked = template["Parameters"]["Mails"]
+    assert set(asked["Default"].split(",")) == mails.KINDS
+    taken = ["", *mails.KINDS, ",".join(mails.KINDS), "invoice_ready,card_expiring"]
+    assert [each for each in taken if not re.fullmatch(asked["AllowedPattern"], each)] == []
+    assert not [
+        each for each in ("trial", "invoice_ready, card_expiring") if re.fullmatch(asked["AllowedPattern"], each)
+    ]
+    variables = template["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables["MAILS"] == {"If": ["Mailing", {"Ref": "Mails"}, ""]}
     assert template["Conditions"]["Mailing"] == {"Not": [{"Equals": [{"Ref": "MailFrom"}, ""]}]}
 
 
