@@ -12,7 +12,7 @@ export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE # the SAM CLI starts in 1 s compiled, in 3 s not
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test conformance test-slow bench serve logs token demo plans-diff plans-apply plans-move adopt redrive reconcile setup lock clean
+.PHONY: help check format test conformance test-slow bench serve logs token demo mails plans-diff plans-apply plans-move adopt redrive reconcile setup lock clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -51,6 +51,9 @@ token: $(DEV) ## a token for `make serve`: CUSTOMER=ada [SCOPE=billing/service]
 demo: $(STACK) ## a customer's life on a fresh local stack, told step by step
 	@$(VENV)/python -m local.demo
 
+mails: $(DEV) ## every mail that may be sent, with sample data: build/mails/*.html and *.txt
+	@$(VENV)/python -m local.mails
+
 plans-diff: $(DEV) ## what plans.yaml would change at URL=https://...
 	@$(CATALOGUE) diff $(call said,PLANS,--file)
 
@@ -87,7 +90,7 @@ ADOPTION = $(REACHED) $(VENV)/python -m local.adopt $(call said,CUSTOMERS,--cust
 	$(call said,PRICES,--prices) $(call flag,MIGRATE,--migrate) $(call flag,APPLY,--apply)
 
 clean: ## remove all of it
-	rm -rf .venv .local .aws-sam .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .local .aws-sam build .pytest_cache .ruff_cache .hypothesis
 
 .venv/installed: requirements-dev.txt | $(UV)
 	$(install)

@@ -5,7 +5,7 @@ import time
 
 from aws_lambda_powertools import Logger
 
-from billing import customer_table, outbox, run_table, scheduler, sweeping, timer_table, webhook_table
+from billing import customer_table, mail_table, outbox, run_table, scheduler, sweeping, timer_table, webhook_table
 from billing.api import counted
 from billing.errors import Stale, Unavailable
 
@@ -49,6 +49,7 @@ def handler(event: dict, context) -> None:
     counted("OldHolds", len(customer_table.holding(at - OLD, None, MOST)[0]))
     counted("OldClosings", len(customer_table.closing(at - OLD, None, MOST)[0]))
     counted("OldEvents", len(outbox.waiting(at - OLD, None, MOST)[0]))
+    counted("OldMails", len(mail_table.waiting(at - OLD, None, MOST)[0]))
     counted("OldTimers", len(timer_table.waiting(at - OLD, None, MOST)[0]))
     counted("SweepRan", 1 if through else 0)
 

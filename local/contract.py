@@ -8,10 +8,37 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent / "layers/core"))
 
-from billing import errors, gateway, prices, translation
+from billing import errors, gateway, letters, mails, prices, translation, wording
+from billing.customers import Customer, Profile
+from billing.dunning import Case
 from billing.holds import nameable
+from billing.invoices import Invoice, Upcoming
+from billing.mails import Found
 from billing.offers import Offer
-from billing.plans import SLUG
-from billing.theirs import ENDED
+from billing.plans import SLUG, Plan
+from billing.subscriptions import taken_up
+from billing.theirs import ENDED, Schedule, Theirs
 
-__all__ = ["ENDED", "SLUG", "Offer", "errors", "gateway", "nameable", "prices", "translation"]
+__all__ = [
+    "ENDED",
+    "SLUG",
+    "Case",
+    "Customer",
+    "Found",
+    "Invoice",
+    "Offer",
+    "Plan",
+    "Profile",
+    "Schedule",
+    "Theirs",
+    "Upcoming",
+    "errors",
+    "gateway",
+    "letters",
+    "mails",
+    "nameable",
+    "prices",
+    "taken_up",
+    "translation",
+    "wording",
+]

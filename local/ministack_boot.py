@@ -13,12 +13,13 @@ import sys
 import threading
 import time
 import zipfile
+from email.utils import parseaddr
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
 from ministack.app import main
-from ministack.core import iam_actions, lambda_runtime
+from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 from ministack.services import dynamodb, lambda_svc
 from ministack.services.cloudformation import changesets
 
@@ -64,6 +65,24 @@ def schedules_have_a_group() -> None:
         return found
 
     iam_actions.extract_resource_arn = with_group
+
+
+def mails_have_a_sender() -> None:
+    """To IAM a mail is sent by an identity, from an address. MiniStack asks for the right to send any, from nowhere."""
+    resource_of, known = iam_actions.extract_resource_arn, iam_evaluator._resolve_condition_key
+
+    def with_sender(service, method, path, headers, body, query, region, account, *others):
+        if service == "ses" and path == "/v2/email/outbound-emails" and method == "POST":
+            _, address = parseaddr(json.loads(body).get("FromEmailAddress", ""))
+            return f"arn:aws:ses:{region}:{account}:identity/{address}"
+        return resource_of(service, method, path, headers, body, query, region, account, *others)
+
+    def with_address(key, context):
+        if key.lower() == "ses:fromaddress":
+            return context.resource_arn.partition(":identity/")[2]
+        return known(key, context)
+
+    iam_actions.extract_resource_arn, iam_evaluator._resolve_condition_key = with_sender, with_address
 
 
 def numbers_have_38_digits() -> None:
@@ -192,6 +211,7 @@ os.environ.pop("LOG_LEVEL", None)  # MiniStack has read it; Powertools would tak
 threading.Thread(target=end_with_starter, daemon=True).start()
 parameters_reach_sam()
 schedules_have_a_group()
+mails_have_a_sender()
 numbers_have_38_digits()
 lambda_svc._poll_dynamodb_streams = Stream.poll
 lambda_runtime.zipfile = SimpleNamespace(**vars(zipfile) | {"ZipFile": SharedLayer})

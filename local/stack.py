@@ -90,6 +90,8 @@ def local_stack(stripe: Stripe | None = None, **parameters: str) -> Iterator[Sta
         with _timed("deployed"):
             usual = {"Stage": "local", "Arch": ARCH, "TokenIssuer": tokens.url, "TokenAudience": tokens.audience}
             usual |= {"CustomerClaim": "sub", "StripeSecret": secret, "StripeApiBase": theirs.base}
+            if sender := parameters.get("MailFrom"):
+                aws.client("sesv2").create_email_identity(EmailIdentity=sender)
             outputs = _deploy(aws, usual | parameters)
         with _timed("routed"):
             api = make_routes(aws, NAME)

@@ -12,6 +12,7 @@ from datetime import timedelta
 from itertools import count, product
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import boto3
@@ -32,6 +33,9 @@ os.environ.update(POWERTOOLS_SERVICE_NAME="tollgate", SCHEDULES="schedules", SCH
 os.environ.update(RECONCILE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:reconcile", STACK="tollgate-test")
 os.environ.update(CLOSE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:close_period", MAILS="")
 os.environ.update(DUNNING_FUNCTION="arn:aws:lambda:eu-west-1:1:function:take_dunning_step")
+os.environ.update(MAIL_FUNCTION="arn:aws:lambda:eu-west-1:1:function:send_mail", BILLING_PAGE="", MAIL_SET="mails")
+os.environ.update(dict.fromkeys(("MAIL_FROM", "MAIL_REPLY_TO", "MAIL_NAME", "MAIL_FOOTER"), ""), MAIL_COLOUR="#000000")
+os.environ.update(MAIL_LOCALE="en")
 os.environ.update(REMIND_FUNCTION="arn:aws:lambda:eu-west-1:1:function:remind")
 os.environ.update(PUBLISH_FUNCTION="arn:aws:lambda:eu-west-1:1:function:publish_events")
 os.environ.update(BUS="tollgate-events", EVENT_URL="", EVENT_SECRET="endpoint")
@@ -59,15 +63,16 @@ PRO |= {"limits": {"max_api_calls": None, "max_projects": 100}}
 DynamoType.__deepcopy__ = lambda self, memo: self
 
 
-def copied(item, memo):
-    copy = Item.__new__(Item)
-    copy.hash_key, copy.range_key, copy.attrs = item.hash_key, item.range_key, LimitedSizeDict()
-    dict.update(copy.attrs, item.attrs)
+def copied(self: Any, memo: dict) -> Any:
+    copy: Any = Item.__new__(Item)
+    copy.hash_key, copy.range_key, copy.attrs = self.hash_key, self.range_key, LimitedSizeDict()
+    dict.update(copy.attrs, self.attrs)
     return copy
 
 
 Item.__deepcopy__ = copied
-LimitedSizeDict.__setitem__ = dict.__setitem__  # moto weighs the whole item for each of its attributes
+sized: Any = LimitedSizeDict
+sized.__setitem__ = dict.__setitem__  # moto weighs a whole item for each of its attributes
 
 # moto looks for each of the ten kinds that a value may be of under every name that it might have. It has one.
 KINDS = {"S", "N", "B", "SS", "NS", "BS", "M", "L", "NULL", "BOOL"}
@@ -242,6 +247,7 @@ def clock(monkeypatch):
         webhook_table,
         *map(importlib.import_module, ("process_webhook", "sweep", "reconcile", "close_period")),
         *map(importlib.import_module, ("take_dunning_step", "remind", "set_timer", "publish_events")),
+        *map(importlib.import_module, ("send_mail", "note_bounce")),
     )
     for entry in entries:
         monkeypatch.setattr(entry, "time", SimpleNamespace(time=clock.now, monotonic=time.monotonic))

@@ -8,11 +8,12 @@ import pytest
 
 RULES = {"errors", "plans", "periods", "proration", "holds", "subscriptions", "invoices", "customers"}
 RULES |= {"entitlements", "usage", "webhooks", "theirs", "discounts", "quotes", "refunds", "checkouts", "return_urls"}
-RULES |= {"dunning", "domain_events", "mails", "timers", "signatures", "endpoints"}
+RULES |= {"dunning", "domain_events", "mails", "timers", "signatures", "endpoints", "wording"}
 RULES |= {"tallies", "corrections", "closings", "statements"}
 RULES |= {"runs", "metrics", "prices", "rating", "currencies"}
 TABLES = {
     "timer_table",
+    "mail_table",
     "outbox",
     "endpoint_table",
     "plan_table",
@@ -33,13 +34,14 @@ DOORS = {
 }
 DOORS |= {"offers": {"pydantic"}, "listings": set(), "scheduler": {"boto3", "botocore"}, "queue": {"boto3", "botocore"}}
 DOORS |= {"bus": {"boto3", "botocore"}, "product": {"requests", "logging"}}
+DOORS |= {"ses": {"boto3", "botocore"}, "letters": {"jinja2", "markupsafe"}}
 DOORS |= {"secrets": {"boto3", "botocore", "logging"}} | {table: set() for table in TABLES}
 SHARED_DOORS = {"secrets", "dynamodb", "gateway", "translation", "api"}  # those to Stripe are three; `api` has the log
 PROCEDURES = {"records", "catalogue", "registration", "changes", "pricing", "trials", "sync", "standing", "metering"}
-PROCEDURES |= {"subscribing", "collecting", "reminding", "timing", "publishing"}
+PROCEDURES |= {"mailing", "subscribing", "collecting", "reminding", "timing", "publishing"}
 PROCEDURES |= {"sweeping", "reconciliation", "adoption", "closing", "correcting", "history", "explaining", "alerting"}
 OUTSIDE = {"boto3", "botocore", "stripe", "pydantic", "os", "time", "random", "requests", "aws_lambda_powertools"}
-OUTSIDE |= {"local", "logging", "datetime.now", "secrets"}
+OUTSIDE |= {"jinja2", "markupsafe", "local", "logging", "datetime.now", "secrets"}
 PASSING = {"os", "time", "random"}  # a door reads its settings, keeps its memory fresh and waits with jitter
 MODULES = sorted(Path("layers/core/billing").glob("[!_]*.py"))
 

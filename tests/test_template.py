@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from billing import endpoints, holds
+from billing import endpoints, holds, mails
 
 GET, QUERY, PUT, UPDATE = (f"dynamodb:{name}" for name in ("GetItem", "Query", "PutItem", "UpdateItem"))
 CHECK, BATCH = "dynamodb:ConditionCheckItem", "dynamodb:BatchGetItem"
@@ -16,6 +16,8 @@ PLANS = {"Plans": {GET, QUERY}}
 CHANGE = PLANS | SECRET | {"Subscriptions": {GET, PUT, UPDATE}, "Usage": {UPDATE}}  # UPDATE: a quote, a card's trial
 COMPARE = {"Subscriptions": {GET, BATCH, QUERY, "dynamodb:Scan", PUT, UPDATE}}
 ONE_TIME = "arn:${AWS::Partition}:scheduler:${AWS::Region}:${AWS::AccountId}:schedule/${Schedules}/*"
+IDENTITIES = "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:identity/*"
+MAILS = "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:configuration-set/${MailSet}"
 CARRY_ON = {ONE_TIME: {"scheduler:CreateSchedule"}, "SchedulerRole": {"iam:PassRole"}}
 METERED = PLANS | {"Subscriptions": {GET}}
 COUNT = PLANS | {"Subscriptions": {GET, CHECK, UPDATE}, "Usage": {GET, BATCH, QUERY, PUT, UPDATE}}
@@ -63,6 +65,10 @@ MAY = {
     "set_timer": CARRY_ON,
     "take_dunning_step": CHANGE,
     "remind": PLANS | {"Subscriptions": {GET, PUT}, "Usage": {UPDATE}},
+    "send_mail": PLANS
+    | SECRET
+    | {"Subscriptions": {GET, UPDATE}, IDENTITIES: {"ses:SendEmail"}, MAILS: {"ses:SendEmail"}},
+    "note_bounce": PLANS | {"Subscriptions": {GET, PUT}},
     "list_webhook_events": {"WebhookEvents/index/by_outcome": {QUERY}},
     "replay_webhook": {"WebhookEvents": {GET, UPDATE}, "Webhooks": {"sqs:SendMessage"}},
     "start_reconciliation": CHANGE | COMPARE | CARRY_ON,
@@ -108,7 +114,55 @@ def test_no_policy_has_a_wildcard_and_none_is_a_template_of_sam(functions):
     for function in functions.values():
         (policy,) = function["Policies"]
         assert policy.keys() == {"Statement"}
-        assert "*" not in repr(policy).replace(ONE_TIME, "")  # schedules for one time have names that are made up
+        said = repr(policy).replace(ONE_TIME, "")  # schedules for one time have names that are made up
+        assert "*" not in said.replace(IDENTITIES, "")  # whichever is verified; that says who may be the sender:
+
+
+def test_mails_are_sent_from_the_deployers_address_alone(functions):
+    (statement,) = [each for each in functions["SendMail"]["Policies"][0]["Statement"] if IDENTITIES in repr(each)]
+    assert statement["Condition"] == {"StringEquals": {"ses:FromAddress": {"Ref": "MailFrom"}}}
+
+
+def test_every_kind_of_mail_may_be_switched_off_and_all_of_them_together(template):
+    asked = template["Parameters"]["Mails"]
+    assert set(asked["Default"].split(",")) == mails.KINDS
+    taken = ["", *mails.KINDS, ",".join(mails.KINDS), "invoice_ready,card_expiring"]
+    assert [each for each in taken if not re.fullmatch(asked["AllowedPattern"], each)] == []
+    assert not [
+        each for each in ("trial", "invoice_ready, card_expiring") if re.fullmatch(asked["AllowedPattern"], each)
+    ]
+    variables = template["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables["MAILS"] == {"If": ["Mailing", {"Ref": "Mails"}, ""]}
+    assert template["Conditions"]["Mailing"] == {"Not": [{"Equals": [{"Ref": "MailFrom"}, ""]}]}
+
+
+def test_what_a_mail_is_sent_of_reaches_its_sender_and_what_becomes_of_it_comes_back(template, functions):
+    (told,) = functions["SendMail"]["Events"].values()
+    assert told["Properties"] == {
+        "EventBusName": {"Ref": "Bus"},
+        "Pattern": {"source": ["tollgate"], "detail": {"mail": [{"exists": True}]}},
+    }
+    (bounced,) = functions["NoteBounce"]["Events"].values()
+    assert bounced["Properties"]["Pattern"]["detail"] == {
+        "mail": {"tags": {"ses:configuration-set": [{"Ref": "MailSet"}]}}
+    }
+    fates = template["Resources"]["MailFates"]["Properties"]
+    assert fates["ConfigurationSetName"] == functions["SendMail"]["Environment"]["Variables"]["MAIL_SET"]
+    assert fates["ConfigurationSetName"] == {"Ref": "MailSet"}
+
+
+@pytest.mark.parametrize(
+    "name, taken, refused",
+    [
+        ("MailFrom", ["", "billing@example.com"], ["Acme <billing@example.com>", "example.com", "a b@example.com"]),
+        ("MailColour", ["#1f5f8b", "#ABCDEF"], ["blue", "#123", "", "#1f5f8b;background:url(x)"]),
+        ("BillingPageUrl", ["", "https://app.example.com/billing"], ["javascript:alert(1)", "app.example.com"]),
+    ],
+)
+def test_settings_of_mails_are_checked_before_they_are_deployed(template, name, taken, refused):
+    pattern = template["Parameters"][name]["AllowedPattern"]
+    assert [each for each in taken if not re.fullmatch(pattern, each)] == []
+    assert [each for each in refused if re.fullmatch(pattern, each)] == []
 
 
 def test_every_file_is_a_function(functions):

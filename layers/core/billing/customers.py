@@ -6,11 +6,11 @@ settled one are written together with it, and only if its version is still the o
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from billing.checkouts import LIFE, Checkout, Session
 from billing.closings import Closing
 from billing.discounts import same_code
+from billing.domain_events import Happened
 from billing.dunning import Case
 from billing.errors import AlreadyLinked, AlreadySubscribed, ChangeInFlight, NotFound
 from billing.holds import EXPIRY, PATIENCE, Change, Settled, Step, Wish, digest
@@ -19,9 +19,6 @@ from billing.periods import rfc3339
 from billing.plans import Plan
 from billing.subscriptions import Subscription, taken_up
 from billing.theirs import Theirs
-
-if TYPE_CHECKING:
-    from billing.domain_events import Happened
 
 MOST_REMINDED = 20
 ASKEW = 300  # seconds that our clock and Stripe's may differ by
@@ -46,6 +43,14 @@ class Profile:
         if self.locale:
             said["preferred_locales"] = [self.locale]
         return said | ({"tax_id_data": [self.tax_id]} if self.tax_id else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Where and how a customer is written to. Personal data: never logged."""
+
+    email: str | None = None
+    locales: list[str] = field(default_factory=list)  # the preferred one first
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,7 @@ class Customer:
     reminded: list[str] = field(default_factory=list)  # the timers that have done their work, the last ones
     access: list | None = None  # [whether, why] as it was told last
     told: int = 0  # the sequence of its last domain event
+    bounced: str | None = None  # digest of the address that was refused last: nothing is sent there
 
     def dunning(self, plan: Plan | None) -> dict | None:
         """What is owed, and what becomes of it; None: nothing is. `plan`: of its subscription."""
@@ -362,6 +368,13 @@ class Customer:
         if limits == self.limits:
             return Revision(self)
         return self._revise(at, limits=limits, terms=self.terms + 1)
+
+    def bounces(self, address: str, reason: str, at: int) -> Revision:
+        """Mail to an address, of which this is the digest, has come back, or was not wanted there."""
+        if address == self.bounced:
+            return Revision(self)
+        told = Happened("customer.email_bounced", {"reason": reason})
+        return self._revise(at, bounced=address).telling(at, told)
 
     def answered(self, change_id: str, fingerprint: str, answer: dict, at: int) -> Revision:
         """Told without a change of its own: the wish was true already, or someone else's was the same."""

@@ -98,6 +98,14 @@ class MissingAtStripe(Exception):
     code = "missing_at_stripe"
 
 
+class MailRefused(Exception):
+    """SES will not take a mail until somebody sees to it. `reason` is its code; its message may name an address."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
 class Conflict(BillingError, code="conflict"): ...
 
 

@@ -14,7 +14,7 @@ import stripe
 
 from billing import errors, secrets, translation
 from billing.checkouts import Session
-from billing.customers import Profile, TheirCustomer
+from billing.customers import Contact, Profile, TheirCustomer
 from billing.holds import Change, digest
 from billing.invoices import Invoice, Place, Upcoming
 from billing.plans import Plan
@@ -86,6 +86,14 @@ def name(stripe_id: str, customer: str) -> None:
 def customer(id: str) -> TheirCustomer:
     expanded = {"expand": ["invoice_settings.default_payment_method"]}
     return translation.their_customer(ask(client().v1.customers.retrieve, id, expanded))
+
+
+def contact(id: str) -> Contact:
+    """Of a Stripe customer; one that is deleted, or gone, has none."""
+    try:
+        return translation.contact(ask(client().v1.customers.retrieve, id))
+    except errors.NotFound:
+        return Contact()
 
 
 def subscription(id: str) -> Theirs:

@@ -10,7 +10,7 @@ from typing import Any
 import stripe
 
 from billing.checkouts import Session
-from billing.customers import TheirCustomer
+from billing.customers import Contact, TheirCustomer
 from billing.discounts import Discount
 from billing.holds import MARK
 from billing.invoices import Invoice, Upcoming
@@ -235,6 +235,12 @@ def their_customer(said: stripe.Customer) -> TheirCustomer:
         payment_method=id_of(on_file) if on_file else None,
         fingerprint=fingerprint(on_file),
     )
+
+
+def contact(said: stripe.Customer) -> Contact:
+    if getattr(said, "deleted", False):
+        return Contact()
+    return Contact(said.email, said.preferred_locales or [])
 
 
 def price(said: stripe.Price) -> TheirPrice:

@@ -1,0 +1,36 @@
+"""A mail has come back, or was not wanted: nothing more is sent to that address."""
+
+import time
+
+from aws_lambda_powertools import Logger
+
+from billing import customer_table, mails, records
+from billing.api import counted
+from billing.customers import Customer, Revision
+from billing.errors import NotFound
+
+logger = Logger()
+
+
+@logger.inject_lambda_context
+def handler(event: dict, _) -> None:
+    """
+    SES's events `Email Bounced` and `Email Complaint Received`, from the account's bus. Each mail of ours has one
+    address, and names its Stripe customer in a tag. A full mailbox and the like are SES's to try again.
+    """
+    at, told = int(time.time()), event["detail"]
+    reason = "complaint" if told["eventType"] == "Complaint" else "bounce"
+    if reason == "bounce" and told["bounce"]["bounceType"] != "Permanent":
+        return
+    address, named = told["mail"]["destination"][0], told["mail"]["tags"].get("stripe_customer", [""])[0]
+    try:
+        ours = customer_table.find(customer_table.owner(named), at)
+    except NotFound:
+        logger.warning("bounce_of_nobody", stripe_customer=named)
+        return
+
+    def bounces(customer: Customer) -> Revision:
+        return customer.bounces(mails.named(address), reason, at)
+
+    records.update(ours, bounces, at)
+    counted("EmailBounces", stripe_customer=named, reason=reason)

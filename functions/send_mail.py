@@ -1,0 +1,19 @@
+"""Something has happened that a mail is sent of."""
+
+import time
+
+from aws_lambda_powertools import Logger
+
+from billing import mailing
+
+logger = Logger()
+
+
+@logger.inject_lambda_context
+def handler(event: dict, _) -> None:
+    """
+    The domain event, from our bus; or `{"customer", "sequence"}`, from a schedule of the sweep. What fails is tried
+    again by Lambda, then by the sweep; what has been sent is not sent again.
+    """
+    about = event.get("detail", event)
+    mailing.send(about["customer"], about["sequence"], int(time.time()))
