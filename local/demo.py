@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from urllib.parse import urlsplit
 
 from stripe import StripeClient
 
+from local.outside import Listener, fire, listening, mails
 from local.stack import Stack, local_stack, other_stripe
 
 HOUR, DAY = 3600, 86_400
@@ -32,6 +34,7 @@ PATIENCE_S = 60  # for what Stripe tells by webhook
 WIDTH = 116
 INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)T[\d:]+Z")
 ADA = f"ada-{token_hex(2)}"  # another Stripe may remember the Ada of an earlier run
+EMAIL = f"{ADA}@example.com"
 
 MONTHLY = {"billing_interval": "month", "currency": "usd", "metrics": {"api_calls": {}}}
 PLANS = {
@@ -50,7 +53,8 @@ class Wrong(Exception):
 class Tale:
     """Asks, checks, and writes down what was said: of the answers what was looked at, and never a secret."""
 
-    def __init__(self, stack: Stack):
+    def __init__(self, stack: Stack, listener: Listener):
+        self.stack, self.listener = stack, listener
         self.api, self.requests = urlsplit(stack.api_url), 0
         self.connection = HTTPConnection(self.api.netloc, timeout=40)
         self.tokens = {
@@ -113,6 +117,36 @@ class Tale:
         self.stripe.subscriptions.update(self.subscription, {"default_payment_method": method.id})
         self.at_stripe(f"her card is {card} now")
 
+    def reads(self, kind: str, says: str) -> None:
+        """Ada's newest mail, of the local SES, has that in its subject."""
+        self._until(lambda: any(says in each["Subject"] for each in mails(self.stack, EMAIL)), f"a mail of {says!r}")
+        mail = next(each for each in reversed(mails(self.stack, EMAIL)) if says in each["Subject"])
+        say(f"{'':9}{'Ada':<9} gets a mail: {bold(mail['Subject'])}  {dim(kind)}")
+
+    def goes_off(self, what: str, **about: str) -> None:
+        """A schedule of EventBridge Scheduler, whose time has come for Ada: here no clock but hers is put forward."""
+        self._until(lambda: fire(self.stack, customer=ADA, **about), f"a schedule of {about}")
+        say(f"{'':9}{'Scheduler':<9} {what}")
+
+    def heard(self) -> list[dict]:
+        """What has come over the bus, in sequence, when there is no gap any more and nothing more comes."""
+        path = f"/customers/{ADA}/events?limit=100"
+
+        def whole() -> bool:
+            _, told = self._send("backend", "GET", path)
+            known = self.listener.heard(ADA)
+            return [each["sequence"] for each in told["events"]] == sorted(known) and not told["next"]
+
+        self._until(whole, "all events on the bus")
+        return [each for _, each in sorted(self.listener.heard(ADA).items())]
+
+    def _until(self, so: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not so():
+            if time.monotonic() > deadline:
+                raise Wrong(f"not in {PATIENCE_S} s: {what}")
+            time.sleep(0.1)
+
     def _send(self, who: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         headers = {"authorization": f"Bearer {self.tokens[who]}"} if self.tokens[who] else {}
         self.connection.request(method, self.api.path + path, json.dumps(body) if body is not None else None, headers)
@@ -155,9 +189,8 @@ def on_sale(tale: Tale) -> None:
 
 def signs_up(tale: Tale) -> None:
     """Ada signs up. She has bought nothing yet, so she has the free plan."""
-    email = f"{ADA}@example.com"
-    tale.ask("Ada", "PUT", "/customer", {"email": email, "name": "Ada Lovelace"}, see={"name": "Ada Lovelace"})
-    [theirs] = tale.stripe.customers.list({"email": email}).data
+    tale.ask("Ada", "PUT", "/customer", {"email": EMAIL, "name": "Ada Lovelace"}, see={"name": "Ada Lovelace"})
+    [theirs] = tale.stripe.customers.list({"email": EMAIL}).data
     began = int(time.time()) - BEGAN_DAYS_AGO * DAY
     tale.clock = tale.stripe.test_helpers.test_clocks.create({"frozen_time": began, "customer": theirs.id}).id
     tale.customer = theirs.id
@@ -272,18 +305,31 @@ def fails(tale: Tale) -> None:
     tale.hear("/subscription", see={"status": "past_due", "access": True, "access_reason": "grace"})
     tale.ask("Ada", "GET", "/entitlements/sso", see={"allowed": True, "reason": "in_plan"})
     tale.ask("Ada", "PUT", "/subscription/seats", {"quantity": 20}, see={"": 422, "code": "not_changeable"})
+    owed = {"dunning.invoices.*.problem": ["declined"], "dunning.invoices.*.amount_due_cents": [10_000 + 1 * 1500]}
+    owed |= {"dunning.grace_ends_at": ..., "dunning.next_attempt_at": ..., "dunning.next_step_at": ...}
+    tale.hear("/subscription", see=owed)
+    tale.reads("payment_failed", "did not go through")
+
+
+def is_reminded(tale: Tale) -> None:
+    """Three days later it is still not paid. Stripe's retries charge; our steps speak."""
+    _, told = tale._send("Ada", "GET", "/subscription")
+    due = int(datetime.fromisoformat(told["dunning"]["next_step_at"]).timestamp())
+    tale.until(due, "three days")
+    tale.goes_off("the second step of dunning is due", kind="dunning", step="1")
+    tale.hear("/subscription", see={"access": True, "dunning.invoices.*.step": [1]})
+    tale.reads("payment_failed", "is still unpaid")
 
 
 def pays(tale: Tale) -> None:
-    """She pays with another card."""
+    """She gives another card, and what she owes is tried with it at once."""
+    [owed] = tale._send("Ada", "GET", "/subscription")[1]["dunning"]["invoices"]
     tale.pay_with("pm_card_mastercard")
-    owed = _invoice("subscription_cycle", 10_000 + 1 * 1500, "open")
-    invoice = tale.hear("/invoices", of=owed, see={"status": "open", "amount_due_cents": ..., "attempt_count": 1})
-    tale.stripe.invoices.pay(invoice["id"])
-    tale.at_stripe("she pays the open invoice")
     tale.hear("/subscription", see={"status": "active", "access": True, "access_reason": "active"})
-    paid = {"status": "paid", "amount_paid_cents": invoice["amount_due_cents"]}
-    tale.hear("/invoices", of=lambda all: _first(all, id=invoice["id"]), see=paid)
+    paid = {"status": "paid", "amount_paid_cents": owed["amount_due_cents"]}
+    tale.hear("/invoices", of=lambda all: _first(all, id=owed["invoice"]), see=paid)
+    tale.hear("/subscription", see={"status": "active", "dunning": None})
+    tale.reads("payment_recovered", "has arrived")
 
 
 def pauses(tale: Tale) -> None:
@@ -333,8 +379,26 @@ def ends(tale: Tale) -> None:
     tale.ask("Ada", "GET", "/subscription", see={"": 404, "code": "not_found"})
 
 
-STEPS = (on_sale, signs_up, subscribes, uses, may, grows, upgrades, plans_ahead, renews, fails, pays, pauses)
-STEPS += (is_offered, looks_at_pages, cancels, ends)
+def is_known(tale: Tale) -> None:
+    """All of it came over the bus, in sequence and without a gap."""
+    told = tale.heard()
+    tale.true(
+        f"{len(told)} events, 1 to {told[-1]['sequence']}",
+        [each["sequence"] for each in told] == list(range(1, len(told) + 1)),
+    )
+    counts = Counter(each["type"] for each in told)
+    for type in sorted(counts):
+        say(f"{'':19}  {counts[type]:>7}  {dim(type)}")
+    dunned = [each["type"] for each in told if each["type"].startswith("dunning")]
+    tale.true(
+        "dunning began, spoke twice and ended",
+        dunned == ["dunning.started", *["dunning.step_taken"] * 2, "dunning.ended"],
+        dunned,
+    )
+
+
+STEPS = (on_sale, signs_up, subscribes, uses, may, grows, upgrades, plans_ahead, renews, fails, is_reminded, pays)
+STEPS += (pauses, is_offered, looks_at_pages, cancels, ends, is_known)
 
 
 def warm(tale: Tale) -> None:
@@ -379,8 +443,9 @@ def main() -> None:
     began = time.monotonic()
     say(f"\n{'':9}{bold('Tollgate: a customer and her subscription, on a fresh stack')}")
     try:
-        with local_stack(other_stripe(), DefaultPlan="free") as stack:
-            tale = Tale(stack)
+        mailing = {"MailFrom": "billing@acme.example", "MailName": "Acme"}
+        with local_stack(other_stripe(), DefaultPlan="free", **mailing) as stack, listening(stack) as listener:
+            tale = Tale(stack, listener)
             if not stack.stripe.simulator and sys.stdin.isatty():
                 input(f"\n{'':9}stripe listen --forward-to {stack.webhook_url}\n{'':9}Enter when it listens: ")
             warmed = time.monotonic()

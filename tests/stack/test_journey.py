@@ -5,6 +5,7 @@ import json
 import pytest
 
 from local.demo import Tale, Wrong
+from local.outside import Listener
 
 
 def usage(person, quantity, key):
@@ -168,7 +169,7 @@ def test_what_the_functions_say_is_in_their_log(stack, call, eventually):
 
 
 def test_the_demo_stops_at_the_first_wrong_answer_and_says_what_came(stack, capsys):
-    tale = Tale(stack)
+    tale = Tale(stack, Listener(stack, ""))
     with pytest.raises(Wrong, match=r"GET /subscription: status: expected 200\nwhat came: 404 .*not_found"):
         tale.ask("Ada", "GET", "/subscription", see={"status": "active"})
     with pytest.raises(Wrong, match=r'reason: expected "active", came "no_subscription"'):
