@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    with local_stack(AllowedOrigins=ORIGIN) as stack:
+    with local_stack(AllowedOrigins=ORIGIN, MailFrom="billing@acme.example", Mails="usage_threshold") as stack:
         yield stack
 
 
