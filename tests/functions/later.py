@@ -32,7 +32,7 @@ class Later:
     """`fires`: how often each timer fires, and how many seconds late."""
 
     def __init__(self, api, stripe, clock, hear, context, fires=1, late=60):
-        self.api, self.stripe, self.clock, self.hears, self.context = api, stripe, clock, hear, context
+        self.api, self.stripe, self.clock, self.hear, self.context = api, stripe, clock, hear, context
         self.fires, self.late = fires, late
 
     @property
@@ -41,6 +41,9 @@ class Later:
 
     def record(self, customer="ada"):
         return customer_table.find(customer, self.now)
+
+    def hears(self, *types):
+        assert not self.hear(*types), "news that fail"
 
     def passes(self, days=0, hours=0, step=6 * HOUR):
         """In steps: what is due in one of them happens at its end, timers after the news."""

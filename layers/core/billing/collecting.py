@@ -45,7 +45,7 @@ def _opened(ours: Customer, invoice: Invoice) -> Case | None:
         return None
     if invoice.reason == "subscription_create" and (not bought or bought.theirs.status in NEVER_PAID):
         return None
-    if customer_table.closed_case(ours.id, invoice.id):
+    if customer_table.case_closed(ours.id, invoice.id):
         return None
     known = gateway.payment_methods(invoice.customer)
     return dunning.opened(invoice, standing.bought(ours) if bought else None, known, DAYS)

@@ -181,10 +181,9 @@ def invoice(id: str, place: Place) -> Invoice | None:
     return Invoice(**_fields(found)) if found else None
 
 
-def closed_case(id: str, invoice: str) -> Case | None:
+def case_closed(id: str, invoice: str) -> bool:
     """Of dunning: one that has been closed is never opened again."""
-    found = dynamodb.get(TABLE, pk=_pk(id), sk=f"case#{invoice}")
-    return Case(**_fields(found)) if found else None
+    return dynamodb.get(TABLE, pk=_pk(id), sk=f"case#{invoice}") is not None
 
 
 class Kept(NamedTuple):
