@@ -65,6 +65,7 @@ CASE = Case(
     reason="subscription_cycle",
     created=AT - 5 * DAY,
     since=AT - 5 * DAY,
+    begun=AT - 5 * DAY,
     days=[0, 3, 5, 7, 14],
     ends="end_access",
     amount_due_cents=123_450,

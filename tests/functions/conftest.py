@@ -11,7 +11,7 @@ import pytest
 
 import process_webhook
 import sweep
-from billing import customer_table, dynamodb, plan_table, queue, records, scheduler
+from billing import customer_table, dynamodb, mails, plan_table, queue, records, scheduler
 from billing.periods import period_of
 from billing.plans import Metric, Plan
 from billing.subscriptions import DAY
@@ -19,6 +19,7 @@ from billing.theirs import Theirs
 from billing.webhooks import envelope
 from tests.events_page import SCHEMAS
 from tests.functions.at_stripe import Death
+from tests.functions.later import GRATIS, HOUR, OWED, Later
 from tests.test_openapi import faults
 
 HARD, SOFT = Metric("max_api_calls"), Metric("max_exports", enforcement="soft")
@@ -190,3 +191,42 @@ def dead_hold(api, stripe, subscribed, moments, clock):
         assert customer_table.find("ada", 0).pending
 
     return change
+
+
+@pytest.fixture
+def later(api, stripe, clock, hear, context, monkeypatch):
+    monkeypatch.setenv("MAILS", ",".join(sorted(mails.KINDS)))
+    return Later(api, stripe, clock, hear, context)
+
+
+@pytest.fixture
+def subscribe(later, api, stripe):
+    """Ada, on a plan of her own; answers her subscription's id."""
+
+    def order(customer="ada", **plan):
+        assert api("PUT", "/plans/free", GRATIS).status == 200
+        assert api("PUT", f"/plans/of-{customer}", OWED | plan).status == 200
+        wanted = {"plan_slug": f"of-{customer}", "quantity": 1, "payment_method": "pm_card_visa"}
+        answer = api("POST", "/subscription", wanted, customer=customer)
+        assert (answer.status, answer.json["status"]) in ((200, "active"), (200, "trialing"))
+        later.hears()
+        return answer.json["id"]
+
+    return order
+
+
+@pytest.fixture
+def fails(later, stripe, subscribe):
+    """Ada's first renewal cannot be paid; answers the invoice."""
+
+    def renewal(why="generic_decline", **plan):
+        subscribe(**plan)
+        method = next(id for id, each in stripe.payment_methods.items() if each["customer"])
+        if why == "3ds":
+            stripe.card_behaves(method, needs_authentication=True)
+        else:
+            stripe.card_behaves(method, why)
+        later.goes(later.record().subscription.theirs.current_period_end - later.now + 2 * HOUR)
+        return later.record().cases[0].invoice
+
+    return renewal

@@ -5,6 +5,9 @@ import importlib
 from billing import customer_table, dynamodb, outbox, timer_table
 
 HOUR, DAY = 3600, 86_400
+OWED = {"name": "Team", "billing_interval": "month", "currency": "usd", "base_price_cents": 2000}
+OWED |= {"grace_days": 7, "features": ["reports"]}
+GRATIS = {"name": "Free", "billing_interval": "month", "currency": "usd", "base_price_cents": 0}
 ACTIONS = {"dunning": "take_dunning_step", "trial": "remind", "card": "remind", "access": "remind"}
 
 

@@ -2,55 +2,12 @@
 
 import pytest
 
-from billing import customer_table, mails, plan_table, timer_table
+from billing import customer_table, plan_table, timer_table
 from billing.dunning import DAY
 from tests.functions.at_stripe import ask
-from tests.functions.later import HOUR, Later, events, fire, told
+from tests.functions.later import HOUR, events, fire, told
 from tests.functions.later import mails as mailed
 from tests.functions.test_sweep import counts  # noqa: F401
-
-PLAN = {"name": "Team", "billing_interval": "month", "currency": "usd", "base_price_cents": 2000}
-PLAN |= {"grace_days": 7, "features": ["reports"]}
-FREE = {"name": "Free", "billing_interval": "month", "currency": "usd", "base_price_cents": 0}
-
-
-@pytest.fixture
-def later(api, stripe, clock, hear, context, monkeypatch):
-    monkeypatch.setenv("MAILS", ",".join(sorted(mails.KINDS)))
-    return Later(api, stripe, clock, hear, context)
-
-
-@pytest.fixture
-def subscribe(later, api, stripe):
-    """Ada, on a plan of her own; answers her subscription's id."""
-
-    def order(customer="ada", **plan):
-        assert api("PUT", "/plans/free", FREE).status == 200
-        assert api("PUT", f"/plans/of-{customer}", PLAN | plan).status == 200
-        wanted = {"plan_slug": f"of-{customer}", "quantity": 1, "payment_method": "pm_card_visa"}
-        answer = api("POST", "/subscription", wanted, customer=customer)
-        assert (answer.status, answer.json["status"]) in ((200, "active"), (200, "trialing"))
-        later.hears()
-        return answer.json["id"]
-
-    return order
-
-
-@pytest.fixture
-def fails(later, stripe, subscribe):
-    """Ada's first renewal cannot be paid; answers the invoice."""
-
-    def renewal(why="generic_decline", **plan):
-        subscribe(**plan)
-        method = next(id for id, each in stripe.payment_methods.items() if each["customer"])
-        if why == "3ds":
-            stripe.card_behaves(method, needs_authentication=True)
-        else:
-            stripe.card_behaves(method, why)
-        later.goes(later.record().subscription.theirs.current_period_end - later.now + 2 * HOUR)
-        return later.record().cases[0].invoice
-
-    return renewal
 
 
 def waiting(kind):

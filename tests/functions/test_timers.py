@@ -25,7 +25,7 @@ def row(aws):
 
     def put(due=DUE, **timer):
         timer = Timer(**{"kind": "dunning", "subject": "in_1", "step": "1"} | timer, due=due)
-        (write,) = timer_table.writes("ada", {}, {timer.name: timer})
+        (write,) = timer_table.writes("ada", [], {timer.name: timer}, 0)
         dynamodb.transact([write])
         return dynamodb.get("Subscriptions", pk="customer#ada", sk=f"timer#{timer.name}")
 
@@ -64,7 +64,7 @@ def test_one_that_is_due_already_is_arranged_for_the_next_minute(row, arrange, s
 def test_one_that_waits_no_longer_gets_none(row, arrange, schedules, clock):
     timer = Timer("dunning", "in_1", "1", DUE)
     row()
-    dynamodb.transact(timer_table.writes("ada", {timer.name: timer}, {}))
+    dynamodb.transact(timer_table.writes("ada", [timer.name], {}, 0))
     gone = dynamodb.get("Subscriptions", pk="customer#ada", sk="timer#dunning#in_1#1")
     assert arrange(record(gone)) == [] and made(schedules) == []
 

@@ -3,19 +3,22 @@ Dunning, carried out: what Stripe says of an invoice opens a case, moves it, or 
 are due, each once; and a new payment method is tried at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
-from billing import changes, customer_table, dunning, gateway, pricing, records, standing, subscribing
+from billing import changes, customer_table, dunning, gateway, plan_table, pricing, records, subscribing
 from billing.api import Request, counted, logger
 from billing.customers import Customer, Revision
 from billing.dunning import Case
 from billing.errors import Stale
 from billing.holds import Draft, Step, Wish
 from billing.invoices import Billing, Invoice
+from billing.subscriptions import Subscription
 
 DAYS = [0, 3, 5, 7, 14]  # of what is in no catalogue of ours
-NEVER_PAID = ("incomplete", "incomplete_expired")  # statuses of a subscription that its first invoice may leave behind
+TRIED = (None, "access_ended")  # outcomes of a case whose invoice a new payment method is tried on
+NONE: Mapping[str, str] = {}
 
 
 def billing(revision: Revision, said: Sequence[Invoice], at: int) -> Revision:
@@ -25,7 +28,7 @@ def billing(revision: Revision, said: Sequence[Invoice], at: int) -> Revision:
     cases = list(ours.cases)
     for invoice in said:
         known = ours.case(invoice.id)
-        if not known and (new := _opened(ours, invoice)):
+        if not known and (new := _opened(revision, invoice, at)):
             cases.append(new)
         cases = [each.following(invoice) if each.invoice == invoice.id else each for each in cases]
         cases = [left for each in cases if (left := each.superseded(invoice))]
@@ -33,22 +36,41 @@ def billing(revision: Revision, said: Sequence[Invoice], at: int) -> Revision:
     return revision.dunning(cases, at)
 
 
-def _opened(ours: Customer, invoice: Invoice) -> Case | None:
+def _opened(revision: Revision, invoice: Invoice, at: int) -> Case | None:
     """
-    One of an invoice that has failed: not the first of a subscription that has never been paid, which Stripe gives up
-    by itself, nor what a change waits for. What was given up before anybody told us of its failure stands, too.
+    One of an invoice that Stripe collects, and that has failed: not the first of a subscription that has never been
+    paid, which Stripe gives up by itself; nor what a change waits for; nor of a subscription that has ended. What was
+    given up before anybody told us of its failure stands, too.
     """
-    if invoice.status not in ("open", "uncollectible") or not invoice.attempt_count or not invoice.amount_due_cents:
+    ours, failed = revision.customer, invoice.status == "open" and invoice.problem is not None
+    given_up = invoice.status == "uncollectible" and invoice.attempt_count > 0
+    if not (failed or given_up) or not invoice.automatic or not invoice.amount_due_cents:
         return None
-    bought = ours.subscription if ours.subscription and ours.subscription.theirs.id == invoice.subscription else None
-    if bought and bought.theirs.awaited and bought.theirs.awaited.invoice == invoice.id:
+    of = _bought(ours, invoice.subscription)
+    if invoice.reason in dunning.PERIODIC:
+        if not of or of.theirs.ended or (invoice.reason == "subscription_create" and of.theirs.status == "incomplete"):
+            return None
+        if of.theirs.awaited and of.theirs.awaited.invoice == invoice.id:
+            return None
+    closed = any(case.invoice == invoice.id for case in revision.closed)
+    if closed or customer_table.case_closed(ours.id, invoice.id):
         return None
-    if invoice.reason == "subscription_create" and (not bought or bought.theirs.status in NEVER_PAID):
+    plan = plan_table.by_price(of.theirs.price) if of else None
+    return dunning.opened(invoice, plan, _ways(invoice.customer, of), DAYS, at)
+
+
+def _bought(ours: Customer, id: str | None) -> Subscription | None:
+    """The customer's one, or another that stands aside."""
+    if not id:
         return None
-    if customer_table.case_closed(ours.id, invoice.id):
-        return None
-    known = gateway.payment_methods(invoice.customer)
-    return dunning.opened(invoice, standing.bought(ours) if bought else None, known, DAYS)
+    bought = ours.subscription
+    return bought if bought and bought.theirs.id == id else customer_table.aside(ours.id, id)
+
+
+def _ways(stripe_id: str, of: Subscription | None) -> list[str]:
+    """What a customer could pay with now, and what would be taken: `default:` before its id."""
+    taken = {of.theirs.payment_method if of else None, gateway.customer(stripe_id).payment_method} - {None}
+    return [*gateway.payment_methods(stripe_id), *(f"default:{each}" for each in sorted(filter(None, taken)))]
 
 
 def take_step(customer: str, invoice: str, step: int, at: int) -> None:
@@ -115,29 +137,34 @@ def _end(ours: Customer, case: Case, at: int) -> Customer:
 
 def waits(ours: Customer) -> bool:
     """Whether a new payment method would be tried."""
-    return any(case.outcome is None for case in ours.cases)
+    return any(case.outcome in TRIED for case in ours.cases)
 
 
-def retry(ours: Customer, at: int) -> None:
+def retry(ours: Customer, at: int, renewed: Mapping[str, str] = NONE) -> None:
     """
-    What waits for its payment is tried once with each payment method that has come since it failed, the newest first.
-    Whoever dies between the attempt and the record of it asks for the same again, under the same key.
+    What waits for its payment is tried with each payment method that has come since it failed, or has become the
+    default, once each, the newest first; `renewed` are those that the bank has renewed, by the event that said so.
+    Whoever dies between an attempt and the record of it asks for the same again, under the same key.
     """
-    if not ours.stripe_id or not waits(ours):
+    theirs = ours.stripe_id
+    if not theirs or not waits(ours):
         return
-    methods = gateway.payment_methods(ours.stripe_id)
-    for case in ours.cases:
-        new = [each for each in methods if each not in case.known]
-        if case.outcome or not new:
+    for case in [case for case in ours.cases if case.outcome in TRIED]:
+        of = _bought(ours, case.subscription)
+        ways = [*_ways(theirs, of), *(f"{method}:{event}" for method, event in renewed.items())]
+        new = [way for way in ways if way not in case.known]
+        if not new:
             continue
-        mine = ours.lives() and ours.live().theirs.id == case.subscription
-        gateway.retry(case.invoice, new[0], case.subscription if mine else None)
-        said = gateway.invoice(case.invoice)
-        counted("DunningRetries", invoice=case.invoice, status=said.status)
+        mine = case.subscription if of and not of.theirs.ended else None
+        methods = {way.removeprefix("default:").partition(":")[0]: way for way in new}
+        paid = any(gateway.retry(case.invoice, method, mine, way) for method, way in methods.items())
+        counted("DunningRetries", invoice=case.invoice, paid=paid)
+        ours = records.update(ours, partial(_tried, invoice=case.invoice, new=new, at=at), at)
+        if paid:
+            ours = changes.recover(ours, at)
 
-        def tried(current: Customer, case=case, new=new, said=said) -> Revision:
-            revision = billing(Revision(current), [said], at)
-            known = revision.customer.case(case.invoice)
-            return _with(revision, replace(known, known=[*known.known, *new]), at) if known else revision
 
-        ours = records.update(ours, tried, at)
+def _tried(ours: Customer, invoice: str, new: list[str], at: int) -> Revision:
+    revision = billing(Revision(ours), [gateway.invoice(invoice)], at)
+    case = revision.customer.case(invoice)
+    return _with(revision, replace(case, known=[*case.known, *new]), at) if case else revision

@@ -88,6 +88,7 @@ class Customer:
     ending: Closing | None = None  # the last period that ended and is billed by usage
     cases: list[Case] = field(default_factory=list)  # of dunning: those that are open, and debts that stand
     reminded: list[str] = field(default_factory=list)  # the timers that have done their work, the last ones
+    timers: list[str] = field(default_factory=list)  # those that are on record, by name
     access: list | None = None  # [whether, why] as it was told last
     told: int = 0  # the sequence of its last domain event
     bounced: str | None = None  # digest of the address that was refused last: nothing is sent there
@@ -325,7 +326,7 @@ class Customer:
             after, gone = taken_up(theirs, plan, at, coming), (before,) if before else ()
         else:
             after = aside.follow(theirs, plan, at) if aside else taken_up(theirs, plan, at)
-            return Revision(self) if after == aside else self._revise(at, aside=(after,))
+            return Revision(self) if after == aside else replace(self._revise(at, aside=(after,)), stood_aside=aside)
 
         fields: dict = {"subscription": after, "trialed": self.trialed or theirs.trial_ends_at is not None}
         if not before or before.terms() != after.terms():
@@ -465,6 +466,7 @@ class Revision:
     disclaims: str | None = None  # a card, which has not
     closings: tuple[Closing, ...] = ()  # periods that have ended, to be billed by usage
     closed: tuple[Case, ...] = ()  # of dunning, for good
+    stood_aside: Subscription | None = None  # what the one that stands aside was before
     tells: tuple[Happened, ...] = ()  # what does not show by what the customer becomes
 
     def billing(self, invoices: tuple[Billing, ...], at: int) -> Revision:
@@ -476,14 +478,14 @@ class Revision:
         customer = self.customer
         standing = [case for case in cases if case.stands]
         bought = customer.subscription
-        owing = bought and bought.owing(standing)
+        owing = bought and bought.owing(cases)
         if (standing, owing) == (customer.cases, bought):
             return self
         moving = self._moving(at)
         others = bought is not None and owing is not None and bought.terms() != owing.terms()
         fields = {"cases": standing, "subscription": owing, "terms": customer.terms + others}
-        closed = tuple(case for case in cases if case.outcome and case != customer.case(case.invoice))
-        return replace(moving, customer=replace(moving.customer, **fields), closed=closed)
+        closed = [case for case in cases if case.outcome and case != customer.case(case.invoice)]
+        return replace(moving, customer=replace(moving.customer, **fields), closed=(*self.closed, *closed))
 
     def abandoning(self, subscription: str, at: int) -> Revision:
         """The same, and the subscription has ended: what was owed for it is asked for no longer."""

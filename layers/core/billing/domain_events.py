@@ -55,6 +55,8 @@ def between(before: Customer, revision: Revision, plan: Plan | None, at: int) ->
     """All that a revision changes, and what it tells by itself. `plan`: of the subscription that it leads to."""
     after = revision.customer
     found = [*_subscription(before.subscription, after.subscription, plan, at)]
+    if revision.stood_aside:
+        found += _subscription(revision.stood_aside, revision.aside[0], None, at)
     for billing in revision.invoices:
         found += _invoice(billing)
     for case in {each.invoice: each for each in (*after.cases, *revision.closed)}.values():
@@ -113,5 +115,5 @@ def _case(before: Case | None, after: Case):
         yield Happened("dunning.started", after.public())
     if after.taken > (before.taken if before else 0):
         yield Happened("dunning.step_taken", after.public())
-    if after.outcome and not (before and before.outcome):
+    if after.outcome and after.outcome != (before.outcome if before else None):
         yield Happened("dunning.ended", after.public())

@@ -18,6 +18,7 @@ CLOSED_BY = {"paid": "paid", "void": "voided", "uncollectible": "uncollectible"}
 DENYING = {"uncollectible", "access_ended"}  # outcomes of a debt that stands, whatever Stripe says of the subscription
 DONE = {"end_access": "access_ended", "cancel": "canceled", "free_plan": "free_plan"}  # last step, outcome
 PERIODIC = {"subscription_cycle", "subscription_update", "subscription_threshold", "subscription_create"}
+LATE = DAY  # after an invoice has failed: whoever hears of it only then begins with the first step all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Case:
     since: (
         int  # when it first could not be paid: Stripe tries when it finalizes (docs: Invoicing, automatic collection)
     )
+    begun: int  # where its steps are counted from: there, or much later, when we heard of it
     days: list[int]  # after that, of the steps
     ends: str  # what the last step does: end_access, cancel, free_plan
     amount_due_cents: int
@@ -38,7 +40,7 @@ class Case:
     problem: str  # declined, hard_decline, action_required
     next_attempt_at: int | None  # Stripe's; None: it will not try again by itself
     free_plan: str | None = None  # subscribed to by the last step
-    known: list[str] = field(default_factory=list)  # payment methods that there were, or that have been tried since
+    known: list[str] = field(default_factory=list)  # ways to pay that there were, or that have been tried since
     taken: int = 0  # steps
     ending: bool = False  # its last step is under way
     outcome: str | None = None  # None: it is open
@@ -46,7 +48,7 @@ class Case:
     @property
     def due(self) -> int | None:
         """When the next step is; None: there is none."""
-        return None if self.outcome or self.taken >= len(self.days) else self.since + self.days[self.taken] * DAY
+        return None if self.outcome or self.taken >= len(self.days) else self.begun + self.days[self.taken] * DAY
 
     @property
     def last(self) -> bool:
@@ -63,6 +65,8 @@ class Case:
         same = replace(self, amount_due_cents=invoice.amount_due_cents, next_attempt_at=invoice.next_attempt_at)
         same = replace(same, problem=invoice.problem or self.problem)
         outcome = CLOSED_BY.get(invoice.status)
+        if outcome == "voided" and self.ending:  # by us, on the way to the free plan
+            return same
         return replace(same, outcome=outcome) if outcome and outcome != self.outcome else same
 
     def abandoned(self) -> Case:
@@ -71,9 +75,10 @@ class Case:
         return replace(self, outcome="subscription_ended") if left else self
 
     def superseded(self, paid: Invoice) -> Case | None:
-        """What is paid for later gives access again, whatever is owed of before; None: so this stands no longer."""
-        later = paid.subscription == self.subscription and paid.created > self.created and paid.reason in PERIODIC
-        return None if self.outcome and later and paid.status == "paid" and paid.amount_paid_cents else self
+        """A later period that is paid gives access again, whatever is owed of before; None: this stands no longer."""
+        later = paid.subscription == self.subscription and paid.created > self.created
+        renewed = later and paid.reason == "subscription_cycle" and paid.status == "paid"
+        return None if self.outcome in DENYING and renewed else self
 
     def step(self) -> Case:
         """The next is taken; the last one closes it."""
@@ -98,17 +103,19 @@ class Case:
         }
 
 
-def opened(invoice: Invoice, plan: Plan | None, known: list[str], days: list[int]) -> Case:
+def opened(invoice: Invoice, plan: Plan | None, known: list[str], days: list[int], at: int) -> Case:
     """
     Its first step is taken at once if it is of day 0 and not the last. `days` are those of a price that is not in our
     catalogue: then access ends with the last.
     """
+    since = invoice.finalized_at or invoice.created
     case = Case(
         invoice=invoice.id,
         subscription=invoice.subscription,
         reason=invoice.reason,
         created=invoice.created,
-        since=invoice.finalized_at or invoice.created,
+        since=since,
+        begun=since if at < since + LATE else at,
         days=plan.dunning_days if plan else days,
         ends=plan.dunning_ends if plan else "end_access",
         free_plan=plan.dunning_plan if plan else None,

@@ -127,18 +127,20 @@ def payment_methods(customer: str) -> list[str]:
     return [each.id for each in ask(client().v1.payment_methods.list, {"customer": customer, "limit": 100}).data]
 
 
-def retry(invoice: str, payment_method: str, subscription: str | None) -> None:
+def retry(invoice: str, payment_method: str, subscription: str | None, name: str) -> bool:
     """
-    An invoice is tried once with a payment method, which its subscription has from now on: one of the customer alone
-    is not looked at while the subscription has its own (docs: Subscriptions, payment methods). Declined, or paid
-    meanwhile, is no error: what has become of it is to be looked at.
+    An invoice is tried once, by that name, with a payment method. Answers whether it is paid; then its subscription
+    has that from now on: one of the customer alone is not looked at while the subscription has its own (docs:
+    Subscriptions, payment methods).
     """
+    with suppress(errors.PaymentDeclined, errors.StripeRefused, errors.NotFound):
+        ask(client().v1.invoices.pay, invoice, {"payment_method": payment_method}, key(f"retry:{invoice}:{name}"))
+    if translation.invoice(ask(client().v1.invoices.retrieve, invoice)).status != "paid":
+        return False
     if subscription:
         with suppress(errors.StripeRefused, errors.NotFound):
             ask(client().v1.subscriptions.update, subscription, {"default_payment_method": payment_method})
-    with suppress(errors.PaymentDeclined, errors.StripeRefused, errors.NotFound):
-        once = key(f"retry:{invoice}:{payment_method}")
-        ask(client().v1.invoices.pay, invoice, {"payment_method": payment_method}, once)
+    return True
 
 
 def open_invoices(customer: str, most: int) -> list[Invoice]:

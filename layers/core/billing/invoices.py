@@ -41,6 +41,7 @@ class Invoice:
     number: str | None = None  # None until it is finalized, and so are the links
     next_attempt_at: int | None = None
     finalized_at: int | None = None
+    automatic: bool = True  # Stripe collects it; False: it is sent to be paid
     problem: str | None = field(default=None, compare=False)  # of its last attempt; not told by Stripe's lists
     links: dict = field(default_factory=dict, compare=False)  # hosted_invoice_url, invoice_pdf
 

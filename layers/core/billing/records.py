@@ -33,10 +33,11 @@ def commit(before: Customer, revision: Revision, marks: Sequence[dict] = ()) -> 
         if customer.subscription:
             customer = replace(customer, access=list(customer.subscription.access(plan, at)))
         happened = domain_events.between(before, replace(revision, customer=customer), plan, at)
-        customer = replace(customer, told=before.told + len(happened))
+        waiting = timers.of(customer, plan)
+        customer = replace(customer, told=before.told + len(happened), timers=sorted(waiting))
         writes += customer_table.writes(replace(revision, customer=customer))
         writes += outbox.writes(customer.id, before.told, happened, at)
-        writes += timer_table.writes(customer.id, _timers(before), timers.of(customer, plan))
+        writes += timer_table.writes(customer.id, before.timers, waiting, at)
         writes += standing.moved(before, customer)
     if not writes and not marks:
         return Committed(customer, [])
@@ -44,10 +45,6 @@ def commit(before: Customer, revision: Revision, marks: Sequence[dict] = ()) -> 
     if any(place < 0 for place in refused):
         raise Stale("the customer has moved")
     return Committed(customer, refused)
-
-
-def _timers(before: Customer) -> dict[str, timers.Timer]:
-    return timers.of(before, standing.bought(before))
 
 
 def update(customer: Customer, step: Callable[[Customer], Revision], at: int) -> Customer:

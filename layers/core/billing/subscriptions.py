@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from billing.closings import Closing, boundary, closings
 from billing.discounts import same_code
-from billing.dunning import Case
+from billing.dunning import DENYING, Case
 from billing.errors import NotChangeable, NotFound, NothingToResume, NotPausable, OtherCurrency
 from billing.holds import Change, Draft, Step, Wish, digest
 from billing.periods import rfc3339
@@ -46,6 +47,7 @@ class Subscription:
     anchored_at: int = 0  # since when its periods are counted from this anchor
     usage_priced: bool = False  # whether a plan that it has had since then bills by usage
     had: list[list] = field(default_factory=list)  # [slug, version] of the plans since then, without the one it has
+    excused: bool = False  # what it is past due with has been voided: Stripe says so until the next is paid
     owes: str | None = None  # an invoice that was given up unpaid: no access, whatever Stripe says of the subscription
 
     @property
@@ -67,6 +69,8 @@ class Subscription:
             return False, "unknown_status" if plan else "unknown_plan"
         if self.owes and status in GIVING:
             return False, "unpaid_invoice"
+        if status == "past_due" and self.excused:
+            return True, "past_due"
         if status == "past_due":
             in_grace = at < (self.grace_ends_at(plan) or 0)
             return in_grace, "grace" if in_grace else "past_due"
@@ -78,27 +82,26 @@ class Subscription:
 
     def grace_ends_at(self, plan: Plan | None) -> int | None:
         """Counted from the first failure of the oldest invoice that it is past due with; None: it is not."""
-        if self.known_status != "past_due" or plan is None:
+        if self.known_status != "past_due" or self.excused or plan is None:
             return None
         return (self.past_due_since or 0) + plan.grace_days * DAY
 
-    def owing(self, cases: list[Case]) -> Subscription:
-        """The same, with what is owed for it by the dunning cases that stand."""
+    def owing(self, cases: Sequence[Case]) -> Subscription:
+        """The same, with what is owed for it by these dunning cases, the closed ones of just now among them."""
         mine = [case for case in cases if case.subscription == self.theirs.id]
         failed = [case.since for case in mine if case.outcome is None]
-        owes = next((case.invoice for case in mine if case.outcome), None)
-        since = min(failed) if failed and self.known_status == "past_due" else self.past_due_since
-        return (
-            self
-            if (since, owes) == (self.past_due_since, self.owes)
-            else replace(self, past_due_since=since, owes=owes)
-        )
+        owes = next((case.invoice for case in mine if case.outcome in DENYING), None)
+        voided, past_due = any(case.outcome == "voided" for case in mine), self.known_status == "past_due"
+        since = min(failed) if failed and past_due else self.past_due_since
+        excused = past_due and not failed and not owes and (voided or self.excused)
+        same = (since, owes, excused) == (self.past_due_since, self.owes, self.excused)
+        return self if same else replace(self, past_due_since=since, owes=owes, excused=excused)
 
     def terms(self) -> tuple:
         """All that a limit depends on; when it changes, what was promised on the old terms is void."""
         theirs = self.theirs
         paused = theirs.collection_paused, theirs.resumes_at
-        paying = self.known_status, self.past_due_since, self.owes
+        paying = self.known_status, self.past_due_since, self.excused, self.owes
         return theirs.id, self.plan, self.plan_version, theirs.anchor, *paying, paused
 
     def changeable(self) -> Theirs:
@@ -332,6 +335,7 @@ class Subscription:
             plan_version=plan and plan.version,
             known_status=known,
             past_due_since=since,
+            excused=self.excused and known == "past_due",
             metered_from=metered_from,
             anchored_at=self.anchored_at if theirs.anchor == self.theirs.anchor else metered_from,
             usage_priced=priced or (self.usage_priced and metered_from == begun),

@@ -1,6 +1,6 @@
 """Bringing our record up to Stripe's. Events may come late, twice, in any order, or stand for others that were lost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from billing import changes, closing, collecting, customer_table, dynamodb, gateway, records, trials, webhook_table
@@ -11,10 +11,12 @@ from billing.invoices import Invoice
 from billing.theirs import Theirs
 from billing.webhooks import WebhookEvent
 
+RENEWED = "payment_method.automatically_updated"
 NEW_CARD = {  # types of events that may tell of a new payment method
     "customer.updated",
+    "customer.subscription.updated",
     "payment_method.attached",
-    "payment_method.automatically_updated",
+    RENEWED,
     "setup_intent.succeeded",
 }
 UNTIL = {"invoice.finalization_failed": "draft", "invoice.payment_attempt_required": "open"}  # status of the invoice
@@ -52,7 +54,7 @@ def refresh(events: Sequence[WebhookEvent], at: int) -> None:
 
     ours = _hear(events, fetch, at, leads)
     if ours:
-        follow_up(ours, at, closed(ours))
+        follow_up(ours, at, closed(ours), {each.object_id or "": each.id for each in events if each.type == RENEWED})
         _conclude(events, "done")
 
 
@@ -69,15 +71,15 @@ def refresh_payer(events: Sequence[WebhookEvent], at: int) -> None:
             ignore([event], at)
 
 
-def follow_up(ours: Customer, at: int, closed: bool = False) -> None:
+def follow_up(ours: Customer, at: int, closed: bool = False, renewed: Mapping[str, str] = collecting.NONE) -> None:
     """
     What the news of a subscription leads to. To be called with a record that says what Stripe says; `closed`: so has
-    Stripe of the page on which it could be bought.
+    Stripe of the page on which it could be bought; `renewed`: payment methods, by the event that told of it.
     """
     if _unsettled(ours, at, closed):
         ours = changes.recover(ours, at)
     trials.end_second(ours, at)
-    collecting.retry(ours, at)
+    collecting.retry(ours, at, renewed)
 
 
 def _unsettled(ours: Customer, at: int, closed: bool) -> bool:

@@ -65,6 +65,7 @@ class Theirs:
     resumes_at: int | None = None  # when Stripe ends the pause by itself
     discounts: list[Discount] = field(default_factory=list)
     fingerprint: str | None = None  # of its card: the same card has the same at all customers
+    payment_method: str | None = None  # its own; None: its customer's
     card_expires: str | None = None  # the last month that its card is good for, YYYY-MM
     schedule: Schedule | None = None
     change: str | None = None  # mark of the last change of ours that took effect

@@ -1,7 +1,7 @@
 """Timers on record: one waits in the index `held` until what it is for is done, or comes to nothing."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from billing import dynamodb
 from billing.timers import Timer
@@ -11,14 +11,17 @@ KEPT = 86_400  # seconds that one which waits no longer is there still, without 
 TIMER = "timer"  # what an item of the index `held` waits for
 
 
-def writes(customer: str, before: Mapping[str, Timer], after: Mapping[str, Timer]) -> list[dict]:
-    """What puts those on record that have come, and takes those off that have gone."""
-    come = [timer for name, timer in after.items() if before.get(name) != timer]
-    gone = [timer for name, timer in before.items() if name not in after]
+def writes(customer: str, before: Collection[str], after: Mapping[str, Timer], at: int) -> list[dict]:
+    """What puts those on record that were not there before, and takes those off that are no more."""
+    come = [timer for name, timer in after.items() if name not in before]
+    gone = [name for name in before if name not in after]
     waits = {"customer": customer, "waits": TIMER}
     return [
-        *(dynamodb.put(TABLE, _key(customer, each) | each._asdict() | waits | {"since": each.due}) for each in come),
-        *(dynamodb.put(TABLE, _key(customer, each) | {"expires": each.due + KEPT}) for each in gone),
+        *(
+            dynamodb.put(TABLE, _key(customer, each.name) | each._asdict() | waits | {"since": each.due})
+            for each in come
+        ),
+        *(dynamodb.put(TABLE, _key(customer, each) | {"expires": at + KEPT}) for each in gone),
     ]
 
 
@@ -40,5 +43,5 @@ def _timer(sk: str, due: int) -> Timer:
     return Timer(kind, subject, step, due)
 
 
-def _key(customer: str, timer: Timer) -> dict:
-    return {"pk": f"customer#{customer}", "sk": f"timer#{timer.name}"}
+def _key(customer: str, name: str) -> dict:
+    return {"pk": f"customer#{customer}", "sk": f"timer#{name}"}

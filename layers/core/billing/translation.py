@@ -89,6 +89,7 @@ def theirs(said: stripe.Subscription) -> Theirs:
         discounts=_discounts(said.discounts),
         fingerprint=fingerprint(said.default_payment_method),
         card_expires=_card_expires(said.default_payment_method),
+        payment_method=id_of(said.default_payment_method) if said.default_payment_method else None,
         schedule=_schedule(said.schedule) if isinstance(said.schedule, stripe.SubscriptionSchedule) else None,
         change=change_id(said.metadata),
         trial=_trial(said.metadata),
@@ -296,22 +297,29 @@ def invoice(said: stripe.Invoice) -> Invoice:
         number=said.number,
         next_attempt_at=said.next_payment_attempt,
         finalized_at=said.status_transitions.finalized_at if said.status_transitions else None,
+        automatic=said.collection_method == "charge_automatically",
         problem=_problem(said),
         links={"hosted_invoice_url": said.hosted_invoice_url, "invoice_pdf": said.invoice_pdf},
     )
 
 
 def _problem(said: stripe.Invoice) -> str | None:
-    """Of the last attempt to pay it, if its payments have been asked for along with it (PAID_BY)."""
+    """
+    Of the last attempt to pay it, if its payments have been asked for along with it (PAID_BY); None: it has not been
+    tried, or is being paid right now, which takes a bank some days.
+    """
     payments = getattr(said, "payments", None)
-    intents = [each.payment.payment_intent for each in payments.data] if payments else []
+    if payments is None or said.status != "open" or not said.attempt_count:
+        return None
+    intents = [each.payment.payment_intent for each in payments.data]
     intent = next((each for each in reversed(intents) if isinstance(each, stripe.PaymentIntent)), None)
     error = intent.last_payment_error if intent else None
-    if intent and (intent.status == "requires_action" or (error and error.code == "authentication_required")):
-        return "action_required"
-    if not error:
+    if intent and intent.status == "processing":
         return None
-    return "hard_decline" if error.decline_code in HARD else "declined"
+    if (intent and intent.status == "requires_action") or (error and error.code == "authentication_required"):
+        return "action_required"
+    unpayable = error is None and said.next_payment_attempt is None  # there is nothing to try it with
+    return "hard_decline" if unpayable or (error and error.decline_code in HARD) else "declined"
 
 
 def upcoming(said: stripe.Invoice, all_lines: list[stripe.InvoiceLineItem]) -> Upcoming:
