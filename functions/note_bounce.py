@@ -22,6 +22,8 @@ def handler(event: dict, _) -> None:
     reason = "complaint" if told["eventType"] == "Complaint" else "bounce"
     if reason == "bounce" and told["bounce"]["bounceType"] != "Permanent":
         return
+    if told.get("complaint", {}).get("complaintFeedbackType") == "not-spam":  # it was taken for spam, and is none
+        return
     address, named = told["mail"]["destination"][0], told["mail"]["tags"].get("stripe_customer", [""])[0]
     try:
         ours = customer_table.find(customer_table.owner(named), at)

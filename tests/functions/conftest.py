@@ -164,7 +164,8 @@ def schedules(aws):
     """The schedules for one time, by name: what they hand in, and to whom; all, or those of one function."""
 
     def read(function=""):
-        names = [each["Name"] for each in scheduler.scheduler().list_schedules(GroupName="schedules")["Schedules"]]
+        pages = scheduler.scheduler().get_paginator("list_schedules").paginate(GroupName="schedules")
+        names = [each["Name"] for page in pages for each in page["Schedules"]]
         made = [scheduler.scheduler().get_schedule(GroupName="schedules", Name=name) for name in names]
         return {each["Name"]: each for each in made if each["Target"]["Arn"].endswith(function)}
 

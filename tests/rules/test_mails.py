@@ -17,7 +17,7 @@ AT = 1_795_478_400
 DAY = 86_400
 THEIRS = Theirs("sub_1", "cus_1", "si_1", "price_1", 5, "usd", "active", AT, AT, AT, AT + 30 * DAY)
 OPEN = Invoice("in_1", "cus_1", "sub_1", "open", "subscription_cycle", "usd", AT, 6000, 6000, 0, 1, "A-1")
-INVOICE = {"status": "open", "attempt_count": 0, "amount_due_cents": 6000, "new": True}
+INVOICE = {"status": "open", "attempt_count": 0, "amount_due_cents": 6000, "new": True, "reason": "manual"}
 STANDS = {"status": "active", "cancel_at": None, "cancel_at_period_end": False, "collection_paused": False}
 
 

@@ -32,7 +32,7 @@ def billing(revision: Revision, said: Sequence[Invoice], at: int) -> Revision:
             cases.append(new)
         cases = [each.following(invoice) if each.invoice == invoice.id else each for each in cases]
         cases = [left for each in cases if (left := each.superseded(invoice))]
-    revision = revision.billing(tuple(pair for pair in pairs if pair.before != pair.after), at)
+    revision = revision.billing(tuple(pair for pair in pairs if pair.news), at)
     return revision.dunning(cases, at)
 
 
@@ -44,7 +44,7 @@ def _opened(revision: Revision, invoice: Invoice, at: int) -> Case | None:
     """
     ours, failed = revision.customer, invoice.status == "open" and invoice.problem is not None
     given_up = invoice.status == "uncollectible" and invoice.attempt_count > 0
-    if not (failed or given_up) or not invoice.automatic or not invoice.amount_due_cents:
+    if not (failed or given_up) or not invoice.automatic or not invoice.remaining_cents:
         return None
     of = _bought(ours, invoice.subscription)
     if invoice.reason in dunning.PERIODIC:
@@ -88,9 +88,15 @@ def take_step(customer: str, invoice: str, step: int, at: int) -> None:
             logger.info("step_not_due", invoice=invoice, step=step)
             return
         try:
-            revision = billing(Revision(ours), [gateway.invoice(invoice)], at)
+            said = gateway.invoice(invoice)
+            if said.status == "open" and said.problem is None:  # a bank is at it; the sweep comes again
+                logger.info("payment_under_way", invoice=invoice, step=step)
+                return
+            revision = billing(Revision(ours), [said], at)
             case = revision.customer.case(invoice)
             if case and not case.outcome and case.last and case.ends != "end_access":
+                if case.free_plan:
+                    plan_table.on_sale(case.free_plan)  # nobody is cancelled for what is not to be had
                 if not case.ending:
                     ours = records.commit(ours, _with(revision, replace(case, ending=True), at)).customer
                 ours = _end(ours, case, at)
@@ -120,7 +126,7 @@ def _end(ours: Customer, case: Case, at: int) -> Customer:
     def decide(ours: Customer) -> Wish | None:
         if not ours.lives() or ours.live().theirs.id != case.subscription:
             return None
-        owed = gateway.invoice(case.invoice).status in ("open", "void")
+        owed = gateway.invoice(case.invoice).status in (("open", "void") if free else ("open",))
         return ours.live().cancel(immediately=True, unused_time="none") if owed else None
 
     def draft(ours: Customer, wish: Wish, mark: str) -> Draft:
@@ -149,7 +155,9 @@ def retry(ours: Customer, at: int, renewed: Mapping[str, str] = NONE) -> None:
     theirs = ours.stripe_id
     if not theirs or not waits(ours):
         return
-    for case in [case for case in ours.cases if case.outcome in TRIED]:
+    given_up = [case for case in ours.cases if case.outcome == "access_ended"]
+    newest = max(given_up, key=lambda case: case.created, default=None)  # months that gave nothing are not charged
+    for case in [case for case in ours.cases if case.outcome is None or case == newest]:
         of = _bought(ours, case.subscription)
         ways = [*_ways(theirs, of), *(f"{method}:{event}" for method, event in renewed.items())]
         new = [way for way in ways if way not in case.known]
@@ -159,12 +167,13 @@ def retry(ours: Customer, at: int, renewed: Mapping[str, str] = NONE) -> None:
         methods = {way.removeprefix("default:").partition(":")[0]: way for way in new}
         paid = any(gateway.retry(case.invoice, method, mine, way) for method, way in methods.items())
         counted("DunningRetries", invoice=case.invoice, paid=paid)
-        ours = records.update(ours, partial(_tried, invoice=case.invoice, new=new, at=at), at)
+        tried = [*new, *(f"default:{method}" for method in methods)]  # it may become the default only now
+        ours = records.update(ours, partial(_tried, invoice=case.invoice, tried=tried, at=at), at)
         if paid:
             ours = changes.recover(ours, at)
 
 
-def _tried(ours: Customer, invoice: str, new: list[str], at: int) -> Revision:
+def _tried(ours: Customer, invoice: str, tried: list[str], at: int) -> Revision:
     revision = billing(Revision(ours), [gateway.invoice(invoice)], at)
     case = revision.customer.case(invoice)
-    return _with(revision, replace(case, known=[*case.known, *new]), at) if case else revision
+    return _with(revision, replace(case, known=sorted({*case.known, *tried})), at) if case else revision

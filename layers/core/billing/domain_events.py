@@ -5,7 +5,7 @@ that nothing changes without its event and no event tells of nothing. The types,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from billing.dunning import Case
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from billing.subscriptions import Subscription
 
 ASIDE = {"access", "access_reason", "updated_at"}  # of a subscription: access has its own event
+OLD = 3 * 86_400  # seconds: an invoice that is met only then is no news to its customer
 BY_STATUS = {"paid": "invoice.paid", "void": "invoice.voided", "uncollectible": "invoice.marked_uncollectible"}
 
 
@@ -25,6 +26,7 @@ BY_STATUS = {"paid": "invoice.paid", "void": "invoice.voided", "uncollectible": 
 class Happened:
     type: str
     data: dict
+    silent: bool = False  # no mail is sent of it: its customer has been told, or is told otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,12 @@ class DomainEvent:
 def between(before: Customer, revision: Revision, plan: Plan | None, at: int) -> list[Happened]:
     """All that a revision changes, and what it tells by itself. `plan`: of the subscription that it leads to."""
     after = revision.customer
-    found = [*_subscription(before.subscription, after.subscription, plan, at)]
+    dunned = any(case.ending for case in before.cases)  # whose last mail says what becomes of the subscription
+    found = [replace(each, silent=dunned) for each in _subscription(before.subscription, after.subscription, plan, at)]
     if revision.stood_aside:
         found += _subscription(revision.stood_aside, revision.aside[0], None, at)
     for billing in revision.invoices:
-        found += _invoice(billing)
+        found += _invoice(billing, at)
     for case in {each.invoice: each for each in (*after.cases, *revision.closed)}.values():
         found += _case(before.case(case.invoice), case)
     return [*found, *revision.tells, *_access(before, after)]
@@ -94,20 +97,21 @@ def _reasoned(access: list) -> dict:
     return {"access": access[0], "reason": access[1]}
 
 
-def _invoice(billing: Billing):
+def _invoice(billing: Billing, at: int):
+    """A payment that takes a bank some days has not failed: its invoice has no problem."""
     before, after = billing
-    if before == after:
+    if not billing.news:
         return
-    status = before.status if before else None
-    if after.status != status:
+    failed = after.status == "open" and after.problem is not None
+    again = before is not None and (after.attempt_count > before.attempt_count or before.problem is None)
+    if failed and (again or before is None):
+        type = "invoice.payment_failed"
+    elif before is None or after.status != before.status:
         type = BY_STATUS.get(after.status, "invoice.finalized")
     else:
-        tried = before is not None and after.attempt_count > before.attempt_count and after.status == "open"
-        type = "invoice.payment_failed" if tried else "invoice.updated"
-    if before is None and after.status == "open" and after.attempt_count:
-        type = "invoice.payment_failed"
+        type = "invoice.updated"
     told = {name: value for name, value in after.public().items() if not name.endswith(("_url", "_pdf"))}
-    yield Happened(type, told | {"new": before is None})
+    yield Happened(type, told | {"new": before is None}, silent=after.created <= at - OLD)
 
 
 def _case(before: Case | None, after: Case):

@@ -62,7 +62,8 @@ class Case:
 
     def following(self, invoice: Invoice) -> Case:
         """As Stripe tells of its invoice now. A debt that stands may still be paid."""
-        same = replace(self, amount_due_cents=invoice.amount_due_cents, next_attempt_at=invoice.next_attempt_at)
+        due = invoice.remaining_cents if invoice.status == "open" else self.amount_due_cents
+        same = replace(self, amount_due_cents=due, next_attempt_at=invoice.next_attempt_at)
         same = replace(same, problem=invoice.problem or self.problem)
         outcome = CLOSED_BY.get(invoice.status)
         if outcome == "voided" and self.ending:  # by us, on the way to the free plan
@@ -75,9 +76,13 @@ class Case:
         return replace(self, outcome="subscription_ended") if left else self
 
     def superseded(self, paid: Invoice) -> Case | None:
-        """A later period that is paid gives access again, whatever is owed of before; None: this stands no longer."""
-        later = paid.subscription == self.subscription and paid.created > self.created
-        renewed = later and paid.reason == "subscription_cycle" and paid.status == "paid"
+        """
+        A later period that is paid gives access again, whatever is owed of before; None: this stands no longer. A
+        period that a change has begun shows by what it came to: another seat for the rest of one is less.
+        """
+        later = paid.subscription == self.subscription and paid.created > self.created and paid.status == "paid"
+        begun = paid.reason == "subscription_update" and paid.amount_paid_cents >= self.amount_due_cents
+        renewed = later and (paid.reason == "subscription_cycle" or begun)
         return None if self.outcome in DENYING and renewed else self
 
     def step(self) -> Case:
@@ -119,7 +124,7 @@ def opened(invoice: Invoice, plan: Plan | None, known: list[str], days: list[int
         days=plan.dunning_days if plan else days,
         ends=plan.dunning_ends if plan else "end_access",
         free_plan=plan.dunning_plan if plan else None,
-        amount_due_cents=invoice.amount_due_cents,
+        amount_due_cents=invoice.remaining_cents,
         currency=invoice.currency,
         problem=invoice.problem or "declined",
         next_attempt_at=invoice.next_attempt_at,

@@ -123,8 +123,11 @@ def invoice(id: str) -> Invoice:
 
 
 def payment_methods(customer: str) -> list[str]:
-    """The newest first, at most a hundred."""
-    return [each.id for each in ask(client().v1.payment_methods.list, {"customer": customer, "limit": 100}).data]
+    """The newest first, at most a hundred. A deleted customer has none."""
+    try:
+        return [each.id for each in ask(client().v1.payment_methods.list, {"customer": customer, "limit": 100}).data]
+    except errors.NotFound:
+        return []
 
 
 def retry(invoice: str, payment_method: str, subscription: str | None, name: str) -> bool:

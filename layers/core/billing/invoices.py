@@ -41,6 +41,7 @@ class Invoice:
     number: str | None = None  # None until it is finalized, and so are the links
     next_attempt_at: int | None = None
     finalized_at: int | None = None
+    remaining_cents: int = 0  # to be paid: less than was due once a part of it is, or is credited
     automatic: bool = True  # Stripe collects it; False: it is sent to be paid
     problem: str | None = field(default=None, compare=False)  # of its last attempt; not told by Stripe's lists
     links: dict = field(default_factory=dict, compare=False)  # hosted_invoice_url, invoice_pdf
@@ -73,6 +74,12 @@ class Billing(NamedTuple):
 
     before: Invoice | None
     after: Invoice
+
+    @property
+    def news(self) -> bool:
+        """Stripe's lists do not tell of problems: that one is over is none."""
+        failed = self.before is not None and self.before.problem is None and self.after.problem is not None
+        return failed or self.before != self.after
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ BY_PROBLEM = {
     "action_required": "action_required",
 }
 ENDED = {"canceled", "free_plan"}  # outcomes of dunning after which nothing is owed or asked for any more
-LASTING = {"trial_ending", "subscription_cancelled", "subscription_paused", "card_expiring"}  # tell of what is to last
+LASTING = {"trial_ending", "card_expiring"}  # tell of what is to last
+LASTING |= {"subscription_cancelled", "subscription_paused", "subscription_changed"}
 KINDS = {
     *BY_TYPE.values(),
     *BY_PROBLEM.values(),
@@ -51,7 +52,8 @@ def kind_of(type: str, data: dict) -> str | None:
         case "usage.period_closed":
             return "usage_statement" if data["statements"] else None
         case _ if type.startswith("invoice."):
-            unpaid = data["status"] == "open" and not data["attempt_count"]
+            begins = data["reason"] == "subscription_create"  # whose payment the customer is about to confirm
+            unpaid = type == "invoice.finalized" and data["status"] == "open" and not begins
             ready = data["new"] and data["amount_due_cents"] > 0 and (unpaid or data["status"] == "paid")
             return "invoice_ready" if ready else None
     return BY_TYPE.get(type)
@@ -62,10 +64,11 @@ def _changed(data: dict, was: dict) -> str | None:
         return None
     if was.get("status") == "trialing":
         return "trial_ended"
-    if "cancel_at" in was or "cancel_at_period_end" in was:
-        cancels = data["cancel_at"] or data["cancel_at_period_end"]
+    before = data | was
+    cancels = bool(data["cancel_at"] or data["cancel_at_period_end"])
+    if cancels != bool(before["cancel_at"] or before["cancel_at_period_end"]):
         return "subscription_cancelled" if cancels else "subscription_changed"
-    if "collection_paused" in was or "paused" in (data["status"], was.get("status")):
+    if "collection_paused" in was or (data["status"] == "paused") != (before["status"] == "paused"):
         paused = data["collection_paused"] or data["status"] == "paused"
         return "subscription_paused" if paused else "subscription_changed"
     return "subscription_changed" if was.keys() & {"plan", "seats", "scheduled_change"} else None
@@ -93,7 +96,8 @@ def obsolete(kind: str, type: str, data: dict, ours: Customer, invoice: Invoice 
             return invoice is not None and invoice.status == "paid"
         return invoice is None or invoice.status != "open"
     if kind == "invoice_ready":
-        return invoice is None or invoice.status not in ("open", "paid")
+        failed = invoice is not None and invoice.status == "open" and invoice.attempt_count > 0
+        return failed or invoice is None or invoice.status not in ("open", "paid")
     if kind == "usage_threshold":
         return data["period_end"] is not None and data["period_end"] <= str(rfc3339(at))
     if kind in LASTING and type != "subscription.ended":
@@ -110,6 +114,11 @@ def _lasts(kind: str, data: dict, ours: Customer, at: int) -> bool:
         return theirs.status == "trialing" and ends is not None and at < ends and rfc3339(ends) == data["trial_ends_at"]
     if kind == "subscription_paused":
         return theirs.collection_paused or theirs.status == "paused"
+    if kind == "subscription_changed":
+        change = _change(data)
+        if change == "goes_on":
+            return not theirs.cancelling
+        return change != "to_come" or theirs.scheduled is not None
     if kind == "card_expiring":
         return theirs.card_expires == data["expires"] and not theirs.cancelling
     return theirs.cancelling
@@ -159,8 +168,10 @@ def _by_now(data: dict, invoice: Invoice | None, at: int) -> dict:
     """An attempt that is over is none to come."""
     if not invoice:
         return data
-    attempt = {"next_attempt_at": _to_come(rfc3339(invoice.next_attempt_at), at)}
-    return data | attempt if "invoice" in data else data | invoice.public() | attempt
+    by_now: dict = {"next_attempt_at": _to_come(rfc3339(invoice.next_attempt_at), at)}
+    if invoice.status == "open":
+        by_now["amount_due_cents"] = invoice.remaining_cents
+    return data | by_now if "invoice" in data else data | invoice.public() | by_now
 
 
 def _to_come(moment: str | None, at: int) -> str | None:

@@ -24,7 +24,7 @@ def writes(customer: str, told: int, happened: Sequence[Happened], at: int) -> l
     for sequence, each in enumerate(happened, told + 1):
         about = {"customer": customer, "sequence": sequence, "at": at, "since": at}
         event = about | {"type": each.type, "data": each.data, "waits": EVENT}
-        kind = mails.kind_of(each.type, each.data)
+        kind = None if each.silent else mails.kind_of(each.type, each.data)
         if kind in switched_on:
             event["mail"] = kind
             mail = _key(customer, MAIL, sequence) | about | {"kind": kind, "waits": MAIL}

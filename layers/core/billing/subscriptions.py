@@ -89,7 +89,7 @@ class Subscription:
     def owing(self, cases: Sequence[Case]) -> Subscription:
         """The same, with what is owed for it by these dunning cases, the closed ones of just now among them."""
         mine = [case for case in cases if case.subscription == self.theirs.id]
-        failed = [case.since for case in mine if case.outcome is None]
+        failed = [case.begun for case in mine if case.outcome is None]
         owes = next((case.invoice for case in mine if case.outcome in DENYING), None)
         voided, past_due = any(case.outcome == "voided" for case in mine), self.known_status == "past_due"
         since = min(failed) if failed and past_due else self.past_due_since

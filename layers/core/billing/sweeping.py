@@ -104,7 +104,7 @@ def waiting(at: int, deadline: float) -> None:
     What waits for a schedule that has not come, or has come to nothing, gets another: periods to be closed (some wait
     for a renewal, which is a draft for an hour), steps of dunning, reminders, mails; and so do customers with events
     that nobody has published. What cannot be arranged now is the next sweep's: in any order, so that those that fail
-    each time keep no other from its turn.
+    each time keep no other from its turn; mails after all else.
     """
     late: list[Callable[[], None]] = []
     for customer, subscription, start in customer_table.closing(at - SLOW, None, MANY)[0]:
@@ -114,15 +114,17 @@ def waiting(at: int, deadline: float) -> None:
     for customer in {customer for customer, _ in outbox.waiting(at - SLOW, None, MANY)[0]}:
         name = f"publish-{digest(customer)}-{at}"
         late.append(partial(scheduler.carry_on, name, os.environ["PUBLISH_FUNCTION"], {"customer": customer}, at))
-    for customer, sequence in mail_table.waiting(at - SLOW, None, MANY)[0]:
-        name = f"mail-{digest(customer, sequence, at)}"
-        about = {"customer": customer, "sequence": sequence}
-        late.append(partial(scheduler.carry_on, name, os.environ["MAIL_FUNCTION"], about, at))
     for customer, timer in timer_table.waiting(at - SLOW, None, MANY)[0]:
         late.append(partial(timing.arrange, customer, timer, at, again=True))
     shuffle(late)
+    mails: list[Callable[[], None]] = []
+    for customer, sequence in mail_table.waiting(at - SLOW, None, MANY)[0]:
+        name = f"mail-{digest(customer, sequence, at)}"
+        about = {"customer": customer, "sequence": sequence}
+        mails.append(partial(scheduler.carry_on, name, os.environ["MAIL_FUNCTION"], about, at))
+    shuffle(mails)
     try:
-        for arrange in late:
+        for arrange in (*late, *mails):
             if time.monotonic() >= deadline:
                 break
             arrange()

@@ -296,6 +296,7 @@ def invoice(said: stripe.Invoice) -> Invoice:
         attempt_count=said.attempt_count,
         number=said.number,
         next_attempt_at=said.next_payment_attempt,
+        remaining_cents=said.amount_remaining,
         finalized_at=said.status_transitions.finalized_at if said.status_transitions else None,
         automatic=said.collection_method == "charge_automatically",
         problem=_problem(said),
