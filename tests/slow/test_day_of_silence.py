@@ -9,7 +9,7 @@ from billing import dynamodb, run_table
 from billing.runs import OF_INVOICE, SHOWN
 from tests.conftest import PRO, TEAM
 from tests.functions.at_stripe import ask, pays_with
-from tests.slow.saved import items, read_at_once
+from tests.slow.saved import read_at_once
 
 ADMIN = {"scope": "billing/admin"}
 TRIAL = TEAM | {"name": "Trial", "trial_days": 1}
@@ -208,10 +208,18 @@ def silent(api, stripe, clock, hear, context, caplog):
     return city
 
 
+def everything(table):
+    page = dynamodb.scan(table, "pk <> :none", 1000, none="")
+    yield from page.items
+    while page.after:
+        page = dynamodb.scan(table, "pk <> :none", 1000, page.after, none="")
+        yield from page.items
+
+
 def differences(stripe):
     """By the id of each object of Stripe's: what our items say of it, and what Stripe says; off the raw records."""
     found = {}
-    kept = {key: dynamodb.decode(item) for key, item in items("Subscriptions").items()}
+    kept = {(item["pk"], item["sk"]): item for item in everything("Subscriptions")}
     linked = {
         pk.removeprefix("stripe#"): item["customer"] for (pk, _), item in kept.items() if pk.startswith("stripe#")
     }
