@@ -453,10 +453,15 @@ def assert_access(year, life, ours, events):
     assert {each["id"] for each in gave_up} <= owed
     if theirs["status"] == "past_due":
         grace = plan_table.current(ours.subscription.plan).grace_days * DAY
-        unpaid = defaultdict(list)
-        for each in invoices:
-            unpaid[each["status"]].append(each["status_transitions"]["finalized_at"])
-        since = min(unpaid["open"], default=max(unpaid["void"], default=None))  # of a void one it is past due still
-        assert last[0] == (year.now < since + grace and not owed)
+        still_open = {
+            each["id"]: each["status_transitions"]["finalized_at"] for each in invoices if each["status"] == "open"
+        }
+        if ours.subscription.excused:  # what it is past due with is void: nothing is owed
+            assert last[0] and not still_open
+        else:
+            for case in ours.cases:
+                assert case.begun == case.since or case.begun >= case.since + DAY
+            since = ours.subscription.past_due_since
+            assert last[0] == (year.now < since + grace and not owed)
     else:
         assert last[0] == (theirs["status"] in ("active", "trialing") and not owed)
