@@ -181,7 +181,8 @@ class Life:
 class Year:
     def __init__(self, api, stripe, clock, context, swept):
         self.api, self.stripe, self.clock, self.context, self.swept = api, stripe, clock, context, swept
-        self.random, self.did, self.spent = Random(SEED), Counter(), Counter()
+        self.random, self.did = Random(SEED), Counter()
+        self.spent: dict[str, float] = defaultdict(float)
         self.lives = [Life(self, number) for number in range(CUSTOMERS)]
         self.named = {}  # our customers: Stripe's
         self.calm = False  # all comes at once, once
