@@ -72,7 +72,16 @@ def copied(self: Any, memo: dict) -> Any:
 
 Item.__deepcopy__ = copied
 sized: Any = LimitedSizeDict
-sized.__setitem__ = dict.__setitem__  # moto weighs a whole item for each of its attributes
+weighed = sized.__setitem__
+
+
+def put_in(self: Any, key: str, value: Any) -> None:
+    """moto weighs a whole item for each of its attributes: only one with a heavy one is too large here."""
+    text = getattr(value, "value", None)
+    (weighed if isinstance(text, str) and len(text) > 100_000 else dict.__setitem__)(self, key, value)
+
+
+sized.__setitem__ = put_in
 
 # moto looks for each of the ten kinds that a value may be of under every name that it might have. It has one.
 KINDS = {"S", "N", "B", "SS", "NS", "BS", "M", "L", "NULL", "BOOL"}
