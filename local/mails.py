@@ -55,9 +55,10 @@ OPEN = Invoice(
     attempt_count=0,
     number="ACME-0042",
     next_attempt_at=AT + 2 * DAY,
+    remaining_cents=123_450,
     links={"hosted_invoice_url": "https://invoice.stripe.com/i/acct_1/test_1?s=ap"},
 )
-PAID = replace(OPEN, status="paid", amount_paid_cents=123_450, next_attempt_at=None)
+PAID = replace(OPEN, status="paid", amount_paid_cents=123_450, remaining_cents=0, next_attempt_at=None)
 VOID = replace(OPEN, status="void", next_attempt_at=None)
 CASE = Case(
     invoice="in_1",

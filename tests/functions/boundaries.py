@@ -5,6 +5,7 @@ Between two calls a function changes nothing outside itself: death after one is 
 a life of n calls is a death before the first, and then one after each.
 """
 
+import importlib
 import json
 import os
 from collections import Counter
@@ -222,9 +223,7 @@ class World:
                 self.clock.pass_by(seconds=60)
                 target = self._schedules()[name]
                 function = target["Arn"].rpartition(":")[2]
-                self.invoke(
-                    {"sweep": sweep, "reconcile": reconcile}[function].handler, json.loads(target["Input"]), function
-                )
+                self.invoke(importlib.import_module(function).handler, json.loads(target["Input"]), function)
             if not delivered and not due:
                 return
         raise AssertionError("it does not come to rest")

@@ -59,6 +59,7 @@ def test_all_of_it_at_once(api, use, pro):
         "plan_version": 1,
         "access": True,
         "reason": "active",
+        "dunning": None,
         "features": {"sso": True, "reports": True},
         "limits": {"max_api_calls": 10, "max_exports": None, "max_projects": 3},
         "metrics": {

@@ -73,7 +73,7 @@ def ada(post_office, subscribed, api):
 def owes(ada, stripe, told):
     """Her payment has failed, and that is to be told; the sequence of it."""
     (invoice,) = stripe._account.tables["invoice"].values()
-    invoice["status"] = "open"
+    invoice |= {"status": "open", "amount_remaining": invoice["amount_due"]}
     return told("dunning.step_taken", OWED | {"invoice": invoice["id"]})
 
 

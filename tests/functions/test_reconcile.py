@@ -120,7 +120,7 @@ def test_an_invoice_that_is_open_there_and_unknown_here(api, reconciled, settled
     assert drift(reconciled()) == {}
 
 
-def test_an_invoice_that_is_open_here_and_paid_there(hear, reconciled, settled, stripe, clock):
+def test_an_invoice_that_is_open_here_and_paid_there_is_mended_with_its_subscription(hear, reconciled, settled, stripe, clock):
     pays_with(stripe, settled["id"], "pm_card_chargeCustomerFail")
     clock.pass_by(days=31)
     stripe.tick()
@@ -132,8 +132,9 @@ def test_an_invoice_that_is_open_here_and_paid_there(hear, reconciled, settled, 
     ask(stripe, "POST", f"/v1/invoices/{invoice}/pay", payment_method=method)
     clock.pass_by(minutes=5)
 
-    found = drift(reconciled())
-    assert found[invoice] == (["invoice"], True, None)
+    assert len(record().cases) == 1
+    assert drift(reconciled()) == {settled["id"]: (["status"], True, None)}
+    assert record().cases == []
     assert {each.status for each in customer_table.invoices("ada", 50)} == {"paid"}
     assert record().subscription.theirs.status == "active"
     assert drift(reconciled()) == {}
