@@ -112,8 +112,8 @@ def records(stack) -> Callable[..., list[dict]]:
 
 
 @pytest.fixture(scope="session")
-def settle(stack, eventually) -> Callable[[], None]:
-    """Returns when Stripe has delivered all it had to tell, and we have handled it."""
+def settle(stack, records, eventually) -> Callable[[], None]:
+    """Returns when Stripe has delivered all it had to tell, and we have handled it and told of it."""
     counts = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
     sqs, url = stack.client("sqs"), stack.outputs["WebhookQueue"]
 
@@ -121,9 +121,13 @@ def settle(stack, eventually) -> Callable[[], None]:
         found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(counts))["Attributes"]
         return sum(int(found[count]) for count in counts)
 
+    def untold() -> list[dict]:
+        return [item for item in records("Subscriptions") if item.get("waits") in ("event", "mail")]
+
     def wait() -> None:
         assert stack.simulator.wait_idle(PATIENCE_S)
         eventually(waiting, 0)
+        eventually(untold, [])
 
     return wait
 
