@@ -120,7 +120,9 @@ def test_an_invoice_that_is_open_there_and_unknown_here(api, reconciled, settled
     assert drift(reconciled()) == {}
 
 
-def test_an_invoice_that_is_open_here_and_paid_there_is_mended_with_its_subscription(hear, reconciled, settled, stripe, clock):
+def test_an_invoice_that_is_open_here_and_paid_there_is_mended_with_its_subscription(
+    hear, reconciled, settled, stripe, clock
+):
     pays_with(stripe, settled["id"], "pm_card_chargeCustomerFail")
     clock.pass_by(days=31)
     stripe.tick()
