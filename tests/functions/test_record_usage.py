@@ -470,8 +470,9 @@ def test_a_customer_whose_record_cannot_be_read_keeps_no_others_from_being_count
         buy(pro, "bob")
         period = standing.of("bob", now).measure("api_calls").period(now)
         dynamodb.transact([usage_table.on_terms("bob", "api_calls", period.start, 0, "9")])
-    broken = {"pk": "customer#bob", "sk": "customer", "id": "bob", "of_another_version": True}
-    dynamodb.transact([dynamodb.put(customer_table.TABLE, broken)])
+    key = {"pk": "customer#bob", "sk": "customer"}
+    read = dynamodb.get(customer_table.TABLE, **key) or key | {"id": "bob"}
+    dynamodb.transact([dynamodb.put(customer_table.TABLE, read | {"of_another_version": True})])
     bobs = [{"customer_id": "bob", "idempotency_key": key} for key in "ab"]
     answer = use(*bobs, {"idempotency_key": "a"})
 
