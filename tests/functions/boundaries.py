@@ -312,12 +312,17 @@ class World:
         return said
 
     def _drift(self):
-        """What was found in all nights. That Stripe failed was found, too, and the next night mended it."""
+        """
+        What was found in all nights. That Stripe failed was found, too, and the next night mended it. An invoice is
+        mended with its subscription, or if that was cut short found by itself.
+        """
         told: list[tuple] = []
         for run in run_table.latest(9):
             found, _ = run_table.findings(run.id, 99)
             assert (run.found, run.repaired) == (len(found), sum(each.repaired for each in found))
             seen = [each for each in found if each.repaired or each.why_not != "stripe_failed"]
+            mended = {each.customer for each in seen if each.repaired and each.object.startswith("sub_")}
+            seen = [each for each in seen if not (each.object.startswith("in_") and each.customer in mended)]
             told += [
                 (each.object, each.classes[0], json.dumps(each.before), each.repaired, each.why_not) for each in seen
             ]
