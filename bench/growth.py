@@ -12,7 +12,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from hashlib import sha256
 from http.client import HTTPConnection
@@ -34,6 +34,7 @@ SIZES = (10, 1_000, 100_000)
 ROUNDS, TIMES = 7, 4  # of each call in each world, one world after the other; calls of a round
 LOT = 25  # items of one request (docs: BatchWriteItem)
 METRIC = "api_calls"
+SUMS = ("n", "used", "h")  # of a total; a day's are numbered
 NAMES = "ada-000000"  # whom the others are copied from; they differ in the digits
 
 _crowd: "Crowd"  # of this process: one to each world
@@ -122,26 +123,12 @@ class Crowd:
                 self.publish, lambda _: self.world.function("sweep")({"id": "sweep"}, CONTEXT)
             ),
         }
-        for action in self.actions.values():  # what is read once is read
-            action.act(action.prepare())
 
     def fill(self, size: int) -> None:
-        """In DynamoDB's own words over one connection: botocore would take five times as long to say them."""
-        store = HTTPConnection(urlsplit(os.environ["AWS_ENDPOINT_URL_DYNAMODB"]).netloc)
-        scope = f"{os.environ['AWS_ACCESS_KEY_ID']}/20261124/{os.environ['AWS_DEFAULT_REGION']}/dynamodb/aws4_request"
-        headers = {"X-Amz-Target": "DynamoDB_20120810.BatchWriteItem", "Content-Type": "application/x-amz-json-1.0"}
-        headers["Authorization"] = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=unread"
-        for lot in batched(copies(self.world.db, NAMES, size), LOT, strict=False):
-            wanted: dict[str, list[str]] = {}
-            for name, item in lot:
-                wanted.setdefault(name, []).append(f'{{"PutRequest": {{"Item": {item}}}}}')
-            tables = ", ".join(f'"{name}": [{", ".join(puts)}]' for name, puts in wanted.items())
-            store.request("POST", "/", f'{{"RequestItems": {{{tables}}}}}', headers)
-            answer = store.getresponse()
-            said = answer.read()
-            if answer.status != 200 or json.loads(said).get("UnprocessedItems"):
-                raise SystemExit(f"NOT SO: {len(lot)} items were not written: {said.decode()}")
-        store.close()
+        """All tables at once."""
+        copied = copies(self.world.db, NAMES, size)
+        with ThreadPoolExecutor(len(copied)) as each:
+            list(each.map(put, *zip(*copied.items(), strict=True)))
 
     def close(self) -> None:
         self.others.close()
@@ -150,6 +137,7 @@ class Crowd:
         """Write units, read units and calls of the store, by name."""
         found = {}
         for name, action in self.actions.items():
+            action.act(action.prepare())  # what is remembered for a minute is read
             given = action.prepare()
             with self.world.meter.calls() as calls:
                 action.act(given)
@@ -157,11 +145,12 @@ class Crowd:
         return found
 
     def times(self) -> dict[str, float]:
-        """Seconds of each, the middle one of some."""
-        return {
-            name: median(taken(action.act, action.prepare())[1] for _ in range(TIMES))
-            for name, action in self.actions.items()
-        }
+        """Seconds of each, the middle one of some, after one that reads what is remembered for a minute."""
+        found = {}
+        for name, action in self.actions.items():
+            action.act(action.prepare())
+            found[name] = median(taken(action.act, action.prepare())[1] for _ in range(TIMES))
+        return found
 
     def count(self, events: int) -> None:
         given = {"customer_id": NAMES, "metric_id": METRIC, "quantity": 1}
@@ -179,10 +168,26 @@ class Crowd:
         self.world.function("publish_events")({"customer": NAMES}, CONTEXT)
 
 
-def copies(db: Any, name: str, size: int) -> Iterator[tuple[str, str]]:
+def put(table: str, items: Iterator[str]) -> None:
+    """In DynamoDB's own words over one connection: botocore would take five times as long to say them."""
+    store = HTTPConnection(urlsplit(os.environ["AWS_ENDPOINT_URL_DYNAMODB"]).netloc)
+    scope = f"{os.environ['AWS_ACCESS_KEY_ID']}/20261124/{os.environ['AWS_DEFAULT_REGION']}/dynamodb/aws4_request"
+    headers = {"X-Amz-Target": "DynamoDB_20120810.BatchWriteItem", "Content-Type": "application/x-amz-json-1.0"}
+    headers["Authorization"] = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=unread"
+    for lot in batched(items, LOT, strict=False):
+        puts = ", ".join(f'{{"PutRequest": {{"Item": {item}}}}}' for item in lot)
+        store.request("POST", "/", f'{{"RequestItems": {{"{table}": [{puts}]}}}}', headers)
+        answer = store.getresponse()
+        said = answer.read()
+        if answer.status != 200 or json.loads(said).get("UnprocessedItems"):
+            raise SystemExit(f"NOT SO: {len(lot)} items were not written: {said.decode()}")
+    store.close()
+
+
+def copies(db: Any, name: str, size: int) -> dict[str, Iterator[str]]:
     """
-    Items, as JSON, each with its table: the records of `size` customers like that one, as many events of Stripe's, and
-    as many events of her usage. Her total tells of all of them.
+    Items, as JSON, by their table: the records of `size` customers like that one, as many events of Stripe's, and as
+    many events of her usage. Her total tells of all of them.
     """
 
     def found(table: str, **key: str) -> dict:
@@ -199,22 +204,26 @@ def copies(db: Any, name: str, size: int) -> Iterator[tuple[str, str]]:
     )["Items"]
     event = next(item for item in db.scan(TableName="Usage")["Items"] if item["sk"] == {"S": "event"})
     row = next(item for item in db.scan(TableName="WebhookEvents")["Items"] if item["outcome"] == {"S": "done"})
-    of_her = [
-        ("Subscriptions", json.dumps(customer)),
-        ("WebhookEvents", json.dumps(row)),
-    ]
-    for number in range(1, size + 1):
-        for name_of_table, item in of_her:
-            for known, prefix in ((name, name[:-6]), (theirs, "cus_copy"), (theirs_too, "sub_copy")):
-                item = item.replace(known, f"{prefix}{number:06}")
-            yield name_of_table, item.replace(row["id"]["S"], f"evt_copy{number:06}")
-    at = int(event["at"]["N"])
-    for number in range(1, size + 1):
-        id = sha256(f"{number}".encode()).hexdigest()
-        own = {"pk": {"S": f"E#{id}"}, "key": {"S": id[:32]}, "moment": {"S": f"{at:012}#{id}"}}
-        yield "Usage", json.dumps(event | own)
-    more = {k: {"N": str(int(v["N"]) * (size + 1))} for k, v in total.items() if k in ("n", "used", "h") or _of_day(k)}
-    yield "Usage", json.dumps(total | more)
+    known = (name, name[:-6]), (theirs, "cus_copy"), (theirs_too, "sub_copy"), (row["id"]["S"], "evt_copy")
+
+    def copied(item: dict) -> Iterator[str]:
+        said = json.dumps(item)
+        for number in range(1, size + 1):
+            copy = said
+            for whole, prefix in known:
+                copy = copy.replace(whole, f"{prefix}{number:06}")
+            yield copy
+
+    def used() -> Iterator[str]:
+        at = int(event["at"]["N"])
+        for number in range(1, size + 1):
+            id = sha256(f"{number}".encode()).hexdigest()
+            own = {"pk": {"S": f"E#{id}"}, "key": {"S": id[:32]}, "moment": {"S": f"{at:012}#{id}"}}
+            yield json.dumps(event | own)
+        more = {k: {"N": str(int(v["N"]) * (size + 1))} for k, v in total.items() if k in SUMS or _of_day(k)}
+        yield json.dumps(total | more)
+
+    return {"Subscriptions": copied(customer), "WebhookEvents": copied(row), "Usage": used()}
 
 
 def _of_day(attribute: str) -> bool:
