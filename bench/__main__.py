@@ -34,9 +34,8 @@ def main() -> int:
         print("\n".join(part.lines), flush=True)
         print()
         wrong += [f"{name}: {line}" for line in part.broken]
-        results = report.kept() | {name: report.entry(part, chosen.seed, seconds)}
-        report.keep(results)
-        chart.CHART.write_text(chart.drawn(results))
+        report.keep(report.kept() | {name: report.entry(part, chosen.seed, seconds)})
+        chart.CHART.write_text(chart.drawn(report.kept()))
     for line in wrong:
         print(f"NOT SO: {line}")
     if not wrong:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 MOST_UNITS = {1: 5, 25: Fraction("3.2"), 99: Fraction("3.2")}  # to write an event, by the events of a request
 CHEAPER = 5  # times less CPU for an event of a request of 25 than for one that comes alone; measured: 8 to 10
 GROWS = 20  # times more that adding up on reading takes for the most events than for the fewest
-BATCH = 10  # events of one customer in a batch of the queue
+BATCH = 10  # events of one customer in a batch of the queue: as many as a batch of a FIFO queue has at most
 LIGHTER = 2  # times less CPU for an event of such a batch than for one that the naive endpoint takes
 SLOWER = 2  # times longer that a call may take with 100,000 customers and events than with 10
 

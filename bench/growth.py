@@ -25,6 +25,7 @@ from uuid import UUID
 
 from bench import bounds
 from bench.bounds import Grown
+from bench.costs import Units
 from bench.report import Part, table
 from bench.world import CONTEXT, World, simulator, taken
 from local.dynamodb_local import dynamodb_local
@@ -63,10 +64,12 @@ def run(seed: int) -> Part:
                 samples[size].append(crowd.submit(_round).result())
         for crowd in crowds.values():
             crowd.submit(_leave).result()
-    grown = {
-        name: {size: Grown(*units[size][name], median(each[name] for each in samples[size]) * 1000) for size in SIZES}
-        for name in units[SIZES[0]]
-    }
+
+    def measured(name: str, size: int) -> Grown:
+        writes, reads, calls = units[size][name]
+        return Grown(writes, reads, calls, median(each[name] for each in samples[size]) * 1000)
+
+    grown = {name: {size: measured(name, size) for size in SIZES} for name in units[SIZES[0]]}
     numbers = {name: {size: each._asdict() for size, each in by.items()} for name, by in grown.items()}
     return Part("growth", _lines(grown, seconds), numbers, bounds.growing(grown))
 
@@ -78,7 +81,7 @@ def _enter(size: int, seed: int, settings: dict[str, str]) -> float:
     return time.monotonic() - began
 
 
-def _count() -> dict[str, tuple]:
+def _count() -> dict[str, Units]:
     return _crowd.units()
 
 
@@ -103,7 +106,6 @@ class Crowd:
             self.world.process(self.world.batch(events))
         self.publish()
         self.fill(size)
-        read = {"query": f"metric={METRIC}", "customer": NAMES}
         ask = self.world.ask
         self.actions = {
             "POST /usage, 25 events": Action(lambda: 25, self.count),
@@ -117,7 +119,9 @@ class Crowd:
             "GET /subscription": Action(
                 lambda: None, lambda _: ask("get_subscription", "GET", "/subscription", customer=NAMES)
             ),
-            "GET /usage": Action(lambda: None, lambda _: ask("get_usage", "GET", "/usage", **read)),
+            "GET /usage": Action(
+                lambda: None, lambda _: ask("get_usage", "GET", "/usage", customer=NAMES, query=f"metric={METRIC}")
+            ),
             "process_webhook, one event": Action(self.news, self.world.process),
             "sweep, nothing lost": Action(
                 self.publish, lambda _: self.world.function("sweep")({"id": "sweep"}, CONTEXT)
@@ -133,15 +137,15 @@ class Crowd:
     def close(self) -> None:
         self.others.close()
 
-    def units(self) -> dict[str, tuple]:
-        """Write units, read units and calls of the store, by name."""
+    def units(self) -> dict[str, Units]:
+        """What each takes of the store."""
         found = {}
         for name, action in self.actions.items():
             action.act(action.prepare())  # what is remembered for a minute is read
             given = action.prepare()
             with self.world.meter.calls() as calls:
                 action.act(given)
-            found[name] = tuple(self.world.meter.units(calls))
+            found[name] = self.world.meter.units(calls)
         return found
 
     def times(self) -> dict[str, float]:

@@ -24,7 +24,8 @@ KEPT = ("id", "customer", "status", "cancel_at_period_end", "latest_invoice")
 
 class Endpoint:
     def __init__(self, key: str, base: str, secret: str):
-        self.secret, dynamodb = secret, boto3.resource("dynamodb")
+        dynamodb: Any = boto3.resource("dynamodb")
+        self.secret = secret
         self.events: Any = dynamodb.create_table(TableName=EVENTS, **SHAPE)
         self.subscriptions: Any = dynamodb.create_table(TableName=SUBSCRIPTIONS, **SHAPE)
         self.stripe: Any = stripe.StripeClient(key, base_addresses={"api": base}).v1
