@@ -36,8 +36,8 @@ conformance: $(STACK) $(DYNAMODB) ## what we ask of the store holds of moto, Min
 test-slow: $(STACK) $(DYNAMODB) ## histories in every order, deaths at every call, bursts: each takes a minute or more
 	$(VENV)/pytest --numprocesses 2 --dist loadgroup --timeout 600 tests/slow $(ARGS)
 
-bench: $(DEV) $(DYNAMODB) ## what it takes to count usage, beside the naive way; fails if a bound is broken: [ARGS=--seed=2]
-	@$(VENV)/python -m bench.usage $(ARGS)
+bench: $(STACK) $(DYNAMODB) ## what it takes, beside the naive way; fails if a bound is broken: [PARTS="usage growth"] [ARGS=--seed=2]
+	@$(VENV)/python -m bench $(call said,PARTS) $(ARGS)
 
 serve: $(STACK) ## the local stack, until Ctrl-C
 	@$(VENV)/python -m local.serve

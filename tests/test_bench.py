@@ -1,10 +1,24 @@
 """What the bench computes is AWS's arithmetic, and what it holds true can be broken."""
 
 from fractions import Fraction
+from xml.etree import ElementTree
 
 import pytest
 
-from bench.bounds import CHEAPER, GROWS, Counted, broken
+from bench import chart
+from bench.bounds import (
+    BATCH,
+    CHEAPER,
+    GROWS,
+    LIGHTER,
+    SLOWER,
+    Counted,
+    Grown,
+    Handled,
+    broken,
+    growing,
+    slow_pipeline,
+)
 from bench.costs import (
     MILLION,
     index_units,
@@ -15,6 +29,7 @@ from bench.costs import (
     store_dollars,
     write_units,
 )
+from bench.report import Part, entry, keep, kept
 
 KB = 1024
 ALONE, TOGETHER, MANY = (
@@ -116,3 +131,69 @@ def test_what_was_measured_breaks_no_bound():
 )
 def test_each_bound_can_be_broken_and_is_told_in_one_line(ours, our_reads, naive_reads):
     assert len(broken(ours, our_reads, naive_reads)) == 1
+
+
+ONE = Handled(Fraction(1), Fraction(1), Fraction(15), 900.0, [800.0, 1000.0], 2000.0)
+IN_BATCH = ONE._replace(transactions=Fraction(1, BATCH), fetches=Fraction(1, BATCH), cpu_us=300.0)
+NAIVE = ONE._replace(transactions=Fraction(0), cpu_us=300.0 * LIGHTER)
+
+
+def test_a_batch_of_one_customer_that_takes_one_fetch_and_one_transaction_breaks_no_bound():
+    assert slow_pipeline(ONE, IN_BATCH, NAIVE) == []
+
+
+@pytest.mark.parametrize(
+    ("alone", "together"),
+    [
+        (ONE._replace(fetches=Fraction(2)), IN_BATCH),
+        (ONE._replace(transactions=Fraction(2)), IN_BATCH),
+        (ONE, IN_BATCH._replace(transactions=Fraction(2, BATCH))),
+        (ONE, IN_BATCH._replace(fetches=Fraction(2, BATCH))),
+        (ONE, IN_BATCH._replace(cpu_us=301.0)),
+    ],
+)
+def test_each_bound_of_the_pipeline_can_be_broken_and_is_told_in_one_line(alone, together):
+    assert len(slow_pipeline(alone, together, NAIVE)) == 1
+
+
+SMALL = Grown(Fraction(77), Fraction(0), 1, 20.0)
+
+
+def test_what_takes_the_same_at_every_size_and_at_most_the_time_allowed_has_not_grown():
+    assert growing({"count": {10: SMALL, 1000: SMALL, 100_000: SMALL._replace(ms=20.0 * SLOWER)}}) == []
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        SMALL._replace(writes=Fraction(78)),
+        SMALL._replace(reads=Fraction(1, 2)),
+        SMALL._replace(calls=2),
+        SMALL._replace(ms=20.0 * SLOWER + 1),
+    ],
+)
+def test_what_takes_more_of_more_is_told_in_one_line(large):
+    assert len(growing({"count": {10: SMALL, 100_000: large}})) == 1
+
+
+def test_less_at_the_largest_size_is_told_too_for_one_of_the_two_was_not_measured_alike():
+    assert len(growing({"count": {10: SMALL._replace(reads=Fraction(1), calls=2), 100_000: SMALL}})) == 1
+
+
+def test_what_is_kept_of_a_part_is_read_again_with_three_digits_and_whole_units(tmp_path):
+    found = Part("growth", [], {"count": {10: {"ms": 20.456, "reads": Fraction(3, 2), "writes": Fraction(77)}}}, ["no"])
+    keep({"growth": entry(found, 2, 1.6)}, tmp_path / "results.json")
+    told = kept(tmp_path / "results.json")["growth"]
+    assert told["numbers"] == {"count": {"10": {"ms": 20.5, "reads": 1.5, "writes": 77}}}
+    assert (told["seed"], told["seconds"], told["broken"]) == (2, 2, ["no"])
+
+
+def test_the_chart_that_is_committed_is_drawn_from_the_results_that_are():
+    assert chart.CHART.read_text() == chart.drawn(kept())
+
+
+@pytest.mark.parametrize("parts", [[], ["pipeline"], ["usage", "growth"]])
+def test_a_chart_is_of_the_parts_that_are_there(parts):
+    drawn = ElementTree.fromstring(chart.drawn({name: kept()[name] for name in parts}))
+    titles = [each for each in drawn.iter("{http://www.w3.org/2000/svg}text") if each.get("class") == "title"]
+    assert len(titles) == len(parts)
