@@ -22,10 +22,11 @@ NAMES = count()
 
 @pytest.fixture
 def have(sell, buy):
-    """Ada has these metrics, and five of each."""
+    """Ada has these metrics, and five of each; as often as it is called, in one and the same period."""
+    anchor = int(time.time()) - 10 * DAY
 
     def put(metrics=METRICS, few=5, **content):
-        return buy(sell(limits={"few": few}, metrics=metrics, **content), anchor=int(time.time()) - 10 * DAY)
+        return buy(sell(limits={"few": few}, metrics=metrics, **content), anchor=anchor)
 
     return put
 
