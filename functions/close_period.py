@@ -2,14 +2,9 @@
 
 import time
 
-from aws_lambda_powertools import Logger
-
 from billing import closing
 
-logger = Logger()
 
-
-@logger.inject_lambda_context
 def handler(event: dict, _) -> None:
     """
     `{"customer", "subscription", "start"}`, from a schedule for one time. What fails is tried again by Lambda, then by

@@ -5,17 +5,11 @@ import os
 import time
 from random import random
 
-from aws_lambda_powertools import Logger
-
-from billing import endpoint_table, endpoints, product, queue, secrets, signatures
-from billing.api import alarmed
+from billing import endpoint_table, endpoints, log, product, queue, secrets, signatures
 from billing.errors import Unavailable
 from billing.product import Answer
 
-logger = Logger()
 
-
-@logger.inject_lambda_context
 def handler(batch: dict, _) -> dict:
     """One at a time. What is not taken comes again by the schedule of `endpoints`, then goes to the dead letters."""
     failed = [message["messageId"] for message in batch["Records"] if not _done(message, int(time.time()))]
@@ -29,23 +23,23 @@ def _done(message: dict, at: int) -> bool:
     try:
         endpoint = endpoint_table.find(url)
         if endpoint.disabled_at is not None:
-            logger.info("not_sent", reason=endpoint.reason, **about)
+            log.info("not_sent", reason=endpoint.reason, **about)
             return queue.bury(message)
         answer, error = _post(url, event, at)
         if answer and answer.taken:
-            logger.info("delivered", status=answer.status, **about)
+            log.info("delivered", status=answer.status, **about)
             if endpoint.failing_since is not None:
                 endpoint_table.works(url)
             return True
-        logger.warning("not_delivered", status=answer and answer.status, code=error, **about)
+        log.warning("not_delivered", status=answer and answer.status, code=error, **about)
         endpoint_table.failed(url, at)
         reason = endpoint.disabled_by(answer and answer.status, at)
         if reason and endpoint_table.disable(url, reason, endpoint.failing_since or at, at):
-            alarmed("endpoint_disabled", reason=reason, failing_since=endpoint.failing_since)
+            log.alarmed("endpoint_disabled", reason=reason, failing_since=endpoint.failing_since)
         asked = answer.retry_after if answer else 0
         seconds = None if reason else endpoints.delay(queue.attempts(message), asked, random())
     except Unavailable as away:  # our own store or secret: no failure of the URL's
-        logger.error("refused", code=away.code, **about)
+        log.error("refused", code=away.code, **about)
         seconds = endpoints.delay(queue.attempts(message), 0, random())
     if seconds is None:
         return queue.bury(message)

@@ -2,17 +2,11 @@
 
 import time
 
-from aws_lambda_powertools import Logger
-
-from billing import customer_table, mails, records
-from billing.api import counted
+from billing import customer_table, log, mails, records
 from billing.customers import Customer, Revision
 from billing.errors import NotFound
 
-logger = Logger()
 
-
-@logger.inject_lambda_context
 def handler(event: dict, _) -> None:
     """
     SES's events `Email Bounced` and `Email Complaint Received`, from the account's bus. Each mail of ours has one
@@ -28,11 +22,11 @@ def handler(event: dict, _) -> None:
     try:
         ours = customer_table.find(customer_table.owner(named), at)
     except NotFound:
-        logger.warning("bounce_of_nobody", stripe_customer=named)
+        log.warning("bounce_of_nobody", stripe_customer=named)
         return
 
     def bounces(customer: Customer) -> Revision:
         return customer.bounces(mails.named(address), reason, at)
 
     records.update(ours, bounces, at)
-    counted("EmailBounces", stripe_customer=named, reason=reason)
+    log.counted("EmailBounces", stripe_customer=named, reason=reason)

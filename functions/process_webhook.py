@@ -7,10 +7,7 @@ from pathlib import Path
 from random import uniform
 from traceback import extract_tb
 
-from aws_lambda_powertools import Logger
-
-from billing import catalogue, errors, queue, sync, webhook_table
-from billing.api import alarmed
+from billing import catalogue, errors, log, queue, sync, webhook_table
 from billing.errors import Conflict, Failed, Malformed, Unavailable
 
 HANDLED = {
@@ -73,10 +70,7 @@ HANDLED = {
 # it counts as one of a message's 100 deliveries: after four hours of those bury_webhook takes it.
 ENOUGH = 18_000
 
-logger = Logger()
 
-
-@logger.inject_lambda_context
 def handler(batch: dict, context) -> dict:
     """Events of one subscription share one fetch; what is to be delivered again is reported, message by message."""
     groups = defaultdict(list)
@@ -84,7 +78,7 @@ def handler(batch: dict, context) -> dict:
         try:
             event = queue.received(message)
         except Malformed:  # nor would it be read the next time; an event in it is still in Stripe's list
-            alarmed("unreadable", message_id=message["messageId"])
+            log.alarmed("unreadable", message_id=message["messageId"])
             continue
         groups[HANDLED.get(event.type, sync.ignore), event.customer, event.subscription].append((message, event))
 
@@ -100,7 +94,7 @@ def _handle(procedure, members: list, context) -> list[dict]:
     about = {"procedure": procedure.__name__, "events": [event.id for event in events]}
     try:
         procedure(events, int(time.time()))
-        logger.info("processed", **about)
+        log.info("processed", **about)
         return []
     except Exception as failure:  # the one place that catches all: a poisoned event must not hold up its customer
         if isinstance(failure, (Conflict, Unavailable)) and not isinstance(failure, Failed):
@@ -114,7 +108,7 @@ def _failed(member: tuple, failure: Exception) -> list[dict]:
     """Five times in a minute at most, for its customer's other events wait behind it. Messages are not logged."""
     (message, event), error = member, errors.named(failure)
     frames = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in extract_tb(failure.__traceback__)]
-    logger.error("failed", event=event.id, type=event.type, error=error, frames=frames)
+    log.error("failed", event=event.id, type=event.type, error=error, frames=frames)
     try:
         failures = webhook_table.failed(event, error)
     except Unavailable as unreachable:
@@ -132,5 +126,5 @@ def _later(members: list, code: str, error: str | None = None) -> list[dict]:
         for _, event in members:
             if error:
                 webhook_table.deferred(event, error)
-    logger.info("deferred", code=code, events=[event.id for _, event in members])
+    log.info("deferred", code=code, events=[event.id for _, event in members])
     return [message for message, _ in members]

@@ -2,17 +2,12 @@
 
 import time
 
-from aws_lambda_powertools import Logger
-
-from billing import outbox, publishing
+from billing import log, outbox, publishing
 from billing.errors import Unavailable
 
 ENOUGH = 10  # seconds that are left when a customer is begun: the slowest calls of one batch of the bus
 
-logger = Logger()
 
-
-@logger.inject_lambda_context
 def handler(event: dict, context) -> dict:
     """
     A batch of the stream, or `{"customer"}` from a schedule for one time. A record only says that there is something:
@@ -36,9 +31,9 @@ def handler(event: dict, context) -> dict:
             publishing.publish(customer, at, deadline)
         except Unavailable as away:
             sequence = record["dynamodb"]["SequenceNumber"]
-            logger.warning("deferred", sequence=sequence, code=away.code)
+            log.warning("deferred", sequence=sequence, code=away.code)
             return {"batchItemFailures": [{"itemIdentifier": sequence}]}
         except Exception:  # the others are not to wait
-            logger.exception("unpublished", sequence=record["dynamodb"]["SequenceNumber"])
+            log.exception("unpublished", sequence=record["dynamodb"]["SequenceNumber"])
         through.add(customer)
     return {"batchItemFailures": []}

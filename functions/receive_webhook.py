@@ -2,45 +2,35 @@
 
 import base64
 import json
-import logging
 import os
 import time
 
-from billing import queue, secrets
+from billing import log, queue, secrets
 from billing.errors import Forged, Malformed
-from billing.metrics import ANOMALIES, embedded
 from billing.webhooks import API_VERSION, envelope, verify
-
-logger = logging.getLogger()  # Lambda writes it as JSON, `extra` included; Powertools would double the cold start
-logger.setLevel(logging.INFO)
-logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 def handler(request: dict, context) -> dict:
     try:
         body = _verified(request)
     except Forged as forged:
-        logger.warning("SignatureFailures", extra={"reason": str(forged)} | _measured("SignatureFailures"))
+        log.counted("SignatureFailures", reason=str(forged))
         return _refused(forged)
     try:
         event = envelope(_json(body))
     except Malformed as unknown:
-        logger.error("no_event", extra={"reason": str(unknown)} | _measured(ANOMALIES))
+        log.alarmed("no_event", reason=str(unknown))
         return _refused(unknown)
     about = {"event": event.id, "type": event.type}
     if event.livemode != (os.environ["LIVE"] == "true"):
-        logger.error("other_mode", extra=about | {"livemode": event.livemode} | _measured(ANOMALIES))
+        log.alarmed("other_mode", **about, livemode=event.livemode)
         return _refused(Forged("an event of the other mode: the endpoint is wired to the wrong stage"))
     if event.api_version != API_VERSION:  # it goes on: nothing but ids is read
-        logger.warning("other_version", extra=about | {"theirs": event.api_version, "ours": API_VERSION})
+        log.warning("other_version", **about, theirs=event.api_version, ours=API_VERSION)
 
     queue.send(event)  # what goes wrong here is not caught: a 500 brings the event back
-    logger.info("enqueued", extra=about)
+    log.info("enqueued", **about)
     return {"statusCode": 200}
-
-
-def _measured(metric: str) -> dict:
-    return embedded(metric, 1, os.environ["STACK"], time.time())
 
 
 def _refused(refusal: Malformed) -> dict:

@@ -3,16 +3,11 @@
 import re
 import time
 
-from aws_lambda_powertools import Logger
-
-from billing import reconciliation, run_table, scheduler
+from billing import log, reconciliation, run_table, scheduler
 from billing.errors import Stale
 from billing.runs import Run
 
-logger = Logger()
 
-
-@logger.inject_lambda_context
 def handler(event: dict, context) -> None:
     """`{"run": id}` carries one on; the nightly event, which Lambda may hand in again, begins one of its own name."""
     at = int(time.time())
@@ -21,7 +16,7 @@ def handler(event: dict, context) -> None:
     else:
         run = run_table.begin(Run("nightly-" + re.sub(r"[^0-9TZ]", "", event["time"]), dry_run=False, started_at=at))
     if run.abandoned(at):
-        logger.error("abandoned", run=run.id, stage=run.stage)
+        log.error("abandoned", run=run.id, stage=run.stage)
         return
     try:
         run = reconciliation.work(run, at)
@@ -29,4 +24,4 @@ def handler(event: dict, context) -> None:
         return
     if run.finished_at is None:
         scheduler.carry_on(f"{run.id}-{run.version}", context.invoked_function_arn, {"run": run.id}, at)
-    logger.info("reconciled", **run.public())
+    log.info("reconciled", **run.public())

@@ -2,14 +2,9 @@
 
 import time
 
-from aws_lambda_powertools import Logger
-
 from billing import reminding
 
-logger = Logger()
 
-
-@logger.inject_lambda_context
 def handler(event: dict, _) -> None:
     """`{"customer", "kind", "subject", "step"}`, from a schedule for one time; as take_dunning_step."""
     reminding.remind(event["customer"], event["kind"], event["subject"], event["step"], int(time.time()))

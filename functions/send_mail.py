@@ -2,14 +2,9 @@
 
 import time
 
-from aws_lambda_powertools import Logger
-
 from billing import mailing
 
-logger = Logger()
 
-
-@logger.inject_lambda_context
 def handler(event: dict, _) -> None:
     """
     The domain event, from our bus; or `{"customer", "sequence"}`, from a schedule of the sweep. What fails is tried

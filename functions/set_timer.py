@@ -2,15 +2,10 @@
 
 import time
 
-from aws_lambda_powertools import Logger
-
-from billing import timer_table, timing
+from billing import log, timer_table, timing
 from billing.errors import Unavailable
 
-logger = Logger()
 
-
-@logger.inject_lambda_context
 def handler(batch: dict, _) -> dict:
     """Answers the records that are to come again; the sweep finds the timers that have come to nothing here."""
     failed = []
@@ -20,10 +15,10 @@ def handler(batch: dict, _) -> dict:
             if seen := timer_table.seen(record):
                 timing.arrange(*seen, int(time.time()))
         except Unavailable as away:
-            logger.warning("deferred", sequence=sequence, code=away.code)
+            log.warning("deferred", sequence=sequence, code=away.code)
             failed.append(sequence)
             break
         except Exception:  # counted by the queue that it ends up in
-            logger.exception("not_arranged", sequence=sequence)
+            log.exception("not_arranged", sequence=sequence)
             failed.append(sequence)
     return {"batchItemFailures": [{"itemIdentifier": sequence} for sequence in failed]}

@@ -3,10 +3,7 @@
 import os
 import time
 
-from aws_lambda_powertools import Logger
-
-from billing import customer_table, mail_table, outbox, run_table, scheduler, sweeping, timer_table, webhook_table
-from billing.api import counted
+from billing import customer_table, log, mail_table, outbox, run_table, scheduler, sweeping, timer_table, webhook_table
 from billing.errors import Stale, Unavailable
 
 # Seconds in which work is begun. One call more, at Stripe's slowest, takes 17 s, and the worker is killed: what is on
@@ -17,10 +14,7 @@ OLD = 3600  # seconds: a hold of which nothing has come gives way after half of 
 STALLED = 600  # seconds: a reconciliation is carried on every minute
 MOST = 1000  # are counted
 
-logger = Logger()
 
-
-@logger.inject_lambda_context
 def handler(event: dict, context) -> None:
     """
     `{"after": place}` carries on with the holds from there, a minute after a sweep that was not through. What has
@@ -36,22 +30,22 @@ def handler(event: dict, context) -> None:
             if done:
                 break
     except Stale:
-        logger.info("swept_by_another")
+        log.info("swept_by_another")
         return
     except Unavailable as failure:  # the next sweep
-        logger.error("refused", code=failure.code)
+        log.error("refused", code=failure.code)
         return
     if not through:
         scheduler.carry_on(f"sweep-{at}", context.invoked_function_arn, {"after": after}, at)
     _carry_on_runs(at)
     sweeping.waiting(at, time.monotonic() + SPARE)
-    counted("FailedEvents", len(webhook_table.unfinished("failed", 0, MOST)[0]))
-    counted("OldHolds", len(customer_table.holding(at - OLD, None, MOST)[0]))
-    counted("OldClosings", len(customer_table.closing(at - OLD, None, MOST)[0]))
-    counted("OldEvents", len(outbox.waiting(at - OLD, None, MOST)[0]))
-    counted("OldMails", len(mail_table.waiting(at - OLD, None, MOST)[0]))
-    counted("OldTimers", len(timer_table.waiting(at - OLD, None, MOST)[0]))
-    counted("SweepRan", 1 if through else 0)
+    log.counted("FailedEvents", len(webhook_table.unfinished("failed", 0, MOST)[0]))
+    log.counted("OldHolds", len(customer_table.holding(at - OLD, None, MOST)[0]))
+    log.counted("OldClosings", len(customer_table.closing(at - OLD, None, MOST)[0]))
+    log.counted("OldEvents", len(outbox.waiting(at - OLD, None, MOST)[0]))
+    log.counted("OldMails", len(mail_table.waiting(at - OLD, None, MOST)[0]))
+    log.counted("OldTimers", len(timer_table.waiting(at - OLD, None, MOST)[0]))
+    log.counted("SweepRan", 1 if through else 0)
 
 
 def _carry_on_runs(at: int) -> None:

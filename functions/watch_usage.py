@@ -1,14 +1,9 @@
 """Stream of the usage table: totals that have come to so much of their limit that it is to be told."""
 
-from aws_lambda_powertools import Logger
-
-from billing import alert_table, alerting
+from billing import alert_table, alerting, log
 from billing.errors import Unavailable
 
-logger = Logger()
 
-
-@logger.inject_lambda_context
 def handler(batch: dict, _) -> dict:
     """
     Answers the records that are to come again. One that can never be read does not keep those behind it waiting: they
@@ -22,10 +17,10 @@ def handler(batch: dict, _) -> dict:
             if seen := alert_table.seen(record):
                 alerting.watch(seen, sums)
         except Unavailable as away:
-            logger.warning("deferred", sequence=sequence, code=away.code)
+            log.warning("deferred", sequence=sequence, code=away.code)
             failed.append(sequence)
             break
         except Exception:  # counted by the queue that it ends up in
-            logger.exception("unwatched", sequence=sequence)
+            log.exception("unwatched", sequence=sequence)
             failed.append(sequence)
     return {"batchItemFailures": [{"itemIdentifier": sequence} for sequence in failed]}

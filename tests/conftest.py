@@ -3,6 +3,7 @@
 import gc
 import importlib
 import json
+import logging
 import os
 import re
 import time
@@ -15,9 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import boto3
 import pytest
-import stripe as library
 from moto import mock_aws
 from moto.core.serialize import AttributePicker
 from moto.dynamodb.models.dynamo_type import DynamoType, Item, LimitedSizeDict
@@ -29,7 +28,7 @@ os.environ.update(TABLES)
 os.environ.update(dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x"), AWS_DEFAULT_REGION="eu-west-1")
 os.environ.update(CUSTOMER_CLAIM="sub", STRIPE_SECRET="stripe", LIVE="false", DEFAULT_PLAN="", WEBHOOK_QUEUE="")
 os.environ.update(STRIPE_TAX="false", RETURN_HOSTS="app.example.com,localhost")
-os.environ.update(POWERTOOLS_SERVICE_NAME="tollgate", SCHEDULES="schedules", SCHEDULER_ROLE="arn:aws:iam::1:role/s")
+os.environ.update(SCHEDULES="schedules", SCHEDULER_ROLE="arn:aws:iam::1:role/s")
 os.environ.update(RECONCILE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:reconcile", STACK="tollgate-test")
 os.environ.update(CLOSE_FUNCTION="arn:aws:lambda:eu-west-1:1:function:close_period", MAILS="")
 os.environ.update(DUNNING_FUNCTION="arn:aws:lambda:eu-west-1:1:function:take_dunning_step")
@@ -43,12 +42,15 @@ os.environ.update(DELIVERY_QUEUE="", DEAD_DELIVERY_QUEUE="")
 
 import billing.api
 from billing import alerting, bus, dynamodb, gateway, plan_table, queue, scheduler, secrets, standing, webhook_table
+from billing import aws as way
 from billing.webhooks import envelope
 from local.dynamodb_local import dynamodb_local
 from local.ministack import ministack
 from local.stripe_simulator import Simulator, serve
 
 gc.set_threshold(50_000, 20, 20)  # most of what dies here dies by itself: a tenth less time
+
+logging.getLogger("tollgate").setLevel(logging.INFO)  # as Lambda has it
 
 SECRET = {"api_key": "sk_test_x", "webhook_secrets": ["whsec_test_old", "whsec_test"]}
 TEAM = {"name": "Team", "billing_interval": "month", "currency": "usd", "base_price_cents": 2000}
@@ -219,7 +221,7 @@ def apart(request, ministack_server, furnish, monkeypatch):
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(next(ACCOUNTS)))  # who is new has an AWS of their own, in both
         if store == "dynamodb_local":
             monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", request.getfixturevalue("dynamodb_local_endpoint"))
-        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers who it was
+        way.session.cache_clear()  # it remembers who it was
         with furnish():
             yield
 
@@ -265,7 +267,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def stripe(aws, moments, latency, clock, monkeypatch):
-    class Wire(library.RequestsClient):
+    class Wire(gateway.Wire):
         def request(self, method, *args, **kwargs):
             moments.tell("before", method)
             answer = super().request(method, *args, **kwargs)
@@ -274,7 +276,7 @@ def stripe(aws, moments, latency, clock, monkeypatch):
 
     simulator = Simulator(now=clock.now, latency=latency)
     server = serve(simulator)
-    monkeypatch.setattr(library, "RequestsClient", Wire)
+    monkeypatch.setattr(gateway, "Wire", Wire)
     monkeypatch.setenv("STRIPE_API_BASE", f"http://127.0.0.1:{server.server_port}")
     gateway.connect.cache_clear()
     yield simulator

@@ -25,22 +25,24 @@ TABLES = {
     "alert_table",
 }
 DOORS = {
-    "api": {"aws_lambda_powertools"},
-    "gateway": {"stripe", "logging"},
+    "api": set(),
+    "log": {"logging"},
+    "aws": {"botocore", "logging"},
+    "gateway": {"stripe", "urllib3", "logging"},
     "translation": {"stripe"},
     "steps": set(),
     "overage": set(),
-    "dynamodb": {"boto3", "botocore", "logging"},
+    "dynamodb": {"botocore"},
 }
-DOORS |= {"offers": {"pydantic"}, "listings": set(), "scheduler": {"boto3", "botocore"}, "queue": {"boto3", "botocore"}}
-DOORS |= {"bus": {"boto3", "botocore"}, "product": {"requests", "logging"}}
-DOORS |= {"ses": {"boto3", "botocore"}, "letters": {"jinja2", "markupsafe"}}
-DOORS |= {"secrets": {"boto3", "botocore", "logging"}} | {table: set() for table in TABLES}
-SHARED_DOORS = {"secrets", "dynamodb", "gateway", "translation", "api"}  # those to Stripe are three; `api` has the log
+DOORS |= {"offers": {"pydantic"}, "listings": set(), "scheduler": {"botocore"}, "queue": {"botocore"}}
+DOORS |= {"bus": {"botocore"}, "product": {"urllib3", "certifi", "logging"}}
+DOORS |= {"ses": {"botocore"}, "letters": {"jinja2", "markupsafe"}}
+DOORS |= {"secrets": {"botocore"}} | {table: set() for table in TABLES}
+SHARED_DOORS = {"log", "aws", "secrets", "dynamodb", "gateway", "translation", "api"}  # those to Stripe are three
 PROCEDURES = {"records", "catalogue", "registration", "changes", "pricing", "trials", "sync", "standing", "metering"}
 PROCEDURES |= {"mailing", "subscribing", "collecting", "reminding", "timing", "publishing"}
 PROCEDURES |= {"sweeping", "reconciliation", "adoption", "closing", "correcting", "history", "explaining", "alerting"}
-OUTSIDE = {"boto3", "botocore", "stripe", "pydantic", "os", "time", "random", "requests", "aws_lambda_powertools"}
+OUTSIDE = {"boto3", "botocore", "stripe", "pydantic", "os", "time", "random", "requests", "urllib3", "certifi"}
 OUTSIDE |= {"jinja2", "markupsafe", "local", "logging", "datetime.now", "secrets"}
 PASSING = {"os", "time", "random"}  # a door reads its settings, keeps its memory fresh and waits with jitter
 MODULES = sorted(Path("layers/core/billing").glob("[!_]*.py"))

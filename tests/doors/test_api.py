@@ -1,10 +1,11 @@
 import io
 import json
+import logging
 
 import pytest
+from awslambdaric.lambda_runtime_log_utils import JsonFormatter
 
-import billing.api as door
-from billing import dynamodb
+from billing import dynamodb, log
 
 
 def test_what_was_read_before_and_has_not_changed_is_not_sent_again(api, subscribed):
@@ -94,16 +95,20 @@ def test_the_store_out_of_reach_is_a_503_with_its_time(api, plans):
 
 
 @pytest.fixture
-def logged(monkeypatch):
-    """The lines as they leave the function."""
+def logged():
+    """The lines as Lambda writes them."""
     out = io.StringIO()
-    monkeypatch.setattr(door.logger.registered_handler, "stream", out)
-    return lambda: [json.loads(line) for line in out.getvalue().splitlines()]
+    handler = logging.StreamHandler(out)
+    handler.terminator = ""  # the formatter ends its lines itself
+    handler.setFormatter(JsonFormatter())
+    logging.getLogger("tollgate").addHandler(handler)
+    yield lambda: [json.loads(line) for line in out.getvalue().splitlines()]
+    logging.getLogger("tollgate").removeHandler(handler)
 
 
 def test_a_metric_is_a_line_with_its_value_and_its_stack_at_the_top(logged):
     for value in (7, 0):
-        door.counted("FailedEvents", value, run="r1")
+        log.counted("FailedEvents", value, run="r1")
 
     for line, value in zip(logged(), (7, 0), strict=True):
         assert (line["message"], line["FailedEvents"], line["Stack"]) == ("FailedEvents", value, "tollgate-test")
@@ -115,7 +120,7 @@ def test_a_metric_is_a_line_with_its_value_and_its_stack_at_the_top(logged):
 
 
 def test_what_is_alarmed_is_an_error_of_its_own_name_and_one_anomaly(logged):
-    door.alarmed("quote_exceeded", invoice="in_1")
+    log.alarmed("quote_exceeded", invoice="in_1")
 
     [line] = logged()
     assert (line["level"], line["message"], line["invoice"]) == ("ERROR", "quote_exceeded", "in_1")

@@ -156,7 +156,7 @@ def test_any_2xx_takes_it(deliver, url):
 
 
 def test_who_does_not_answer_in_time_is_tried_again(deliver, url, monkeypatch):
-    monkeypatch.setattr(product, "TIMEOUT", (2, 0.05))
+    monkeypatch.setattr(product, "PATIENCE", 0.05)
     url.answer(200, seconds=0.3)
     assert deliver() == 5 and record()[0]["failures"] == 1
 

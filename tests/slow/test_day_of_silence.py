@@ -2,7 +2,6 @@
 
 import pytest
 
-import process_webhook
 import reconcile
 import sweep
 from billing import dynamodb, run_table
@@ -166,7 +165,7 @@ def named(group, kinds):
 @pytest.fixture
 def silent(api, stripe, clock, hear, context, caplog):
     """The day is over. All before it was heard of, and nothing of it."""
-    caplog.set_level("CRITICAL", logger=process_webhook.logger.name)
+    caplog.set_level("CRITICAL", logger="tollgate")
     read_at_once()
     city = City(api, stripe)
     for slug, plan in {"team": TEAM, "pro": PRO, "trial": TRIAL}.items():

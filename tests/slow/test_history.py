@@ -294,7 +294,7 @@ known: dict[str, Recorded] = {}  # worlds that have been lived through, to be pu
 
 @pytest.fixture
 def world(api, stripe, clock, context, caplog):
-    caplog.set_level("CRITICAL", logger=process_webhook.logger.name)  # a line for each of some ten thousand events
+    caplog.set_level("CRITICAL", logger="tollgate")  # a line for each of some ten thousand events
     read_at_once()
     return World(api, stripe, clock, context)
 

@@ -14,7 +14,6 @@ from random import Random
 from urllib.parse import urlsplit
 
 import pytest
-import stripe as library
 from botocore.awsrequest import AWSResponse
 
 import process_webhook
@@ -78,14 +77,14 @@ def stripe(aws, clock, monkeypatch):
     """In the same process, without a wire."""
     simulator = Simulator(now=clock.now)
 
-    class Near(library.RequestsClient):
+    class Near(gateway.Wire):
         def request(self, method, url, headers, post_data=None):
             asked = urlsplit(url)
             params = decode("&".join(part for part in (asked.query, post_data) if part))
             answer = simulator.answer(method.upper(), asked.path, params, headers.get("Idempotency-Key"))
             return json.dumps(answer.body), answer.status, answer.headers
 
-    monkeypatch.setattr(library, "RequestsClient", Near)
+    monkeypatch.setattr(gateway, "Wire", Near)
     gateway.connect.cache_clear()
     yield simulator
     simulator.close()

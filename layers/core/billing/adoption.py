@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from billing import changes, customer_table, gateway, records
-from billing.api import Request, alarmed
+from billing import changes, customer_table, gateway, log, records
+from billing.api import Request
 from billing.customers import Customer, Revision, TheirCustomer
 from billing.errors import NoSuchStripeCustomer, NotFound, Stale, StripeCustomerTaken
 from billing.invoices import Billing, Invoice
@@ -103,6 +103,6 @@ def _tell(stripe_id: str, found: list[TheirCustomer]) -> None:
     Someone who died while making a Stripe customer for this one may have made it. Nothing has been bought with it, and
     nothing will be: the operator may delete it. The newest may not be found yet.
     """
-    alarmed(
+    log.alarmed(
         "registration_given_up", stripe_customer=stripe_id, others=[each.id for each in found if each.id != stripe_id]
     )

@@ -1,8 +1,7 @@
 """Telling that a metric has come to so many percent of its limit: each crossing once in a period."""
 
-from billing import alert_table, plan_table, records, standing, usage, usage_table
+from billing import alert_table, log, plan_table, records, standing, usage, usage_table
 from billing.alert_table import Alert, Seen
-from billing.api import counted
 from billing.domain_events import Happened
 from billing.entitlements import Standing
 
@@ -49,7 +48,7 @@ def _tell(alert: Alert) -> None:
         return
     happened = Happened("usage.threshold_reached", alert.public())
     if records.tell(alert.customer, [happened], [alert_table.put(alert)], alert.crossed_at):
-        counted("ThresholdCrossed", metric=alert.metric, percent=alert.percent)
+        log.counted("ThresholdCrossed", metric=alert.metric, percent=alert.percent)
     if len(_told) >= MOST:
         _told.pop(next(iter(_told)), None)
     _told[crossing] = None

@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from billing import aws
 from billing.domain_events import DomainEvent
 from billing.errors import Unavailable
 
@@ -29,7 +28,7 @@ class Taken(NamedTuple):
 
 @cache
 def events():
-    return boto3.client("events", config=Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 2}))
+    return aws.client("events", read_timeout=3, retries={"total_max_attempts": 2})
 
 
 def batches(told: Sequence[DomainEvent]) -> Iterator[list[DomainEvent]]:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from billing import dynamodb, gateway, plan_table, records, webhook_table
-from billing.api import Request, alarmed
+from billing import dynamodb, gateway, log, plan_table, records, webhook_table
+from billing.api import Request
 from billing.errors import Malformed, NotFound, PriceTaken, PriceUnfit, Stale
 from billing.plans import SLUG, Plan
 from billing.prices import agree
@@ -90,7 +90,7 @@ def inspect(events: Sequence[WebhookEvent], at: int) -> None:
         if webhook_table.finished(event):
             continue
         for plan in _unsellable(event):
-            alarmed("unsellable_plan", plan=plan.slug, version=plan.version, price=plan.price, event=event.id)
+            log.alarmed("unsellable_plan", plan=plan.slug, version=plan.version, price=plan.price, event=event.id)
         dynamodb.transact([webhook_table.mark(event, "done")])
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from billing import customer_table, gateway, plan_table, records, steps
-from billing.api import Request, alarmed
+from billing import customer_table, gateway, log, plan_table, records, steps
+from billing.api import Request
 from billing.checkouts import Session
 from billing.customers import Customer, Profile, Revision
 from billing.errors import (
@@ -177,11 +177,11 @@ def settling(ours: Customer, said: Said, at: int, done: bool = False) -> Revisio
         revision = ours.absorb(said, plan, at, aside, next_plan, done)
         about = {"subscription": said.id, "status": said.status, "price": said.price}
         if said.status not in STATUSES:
-            alarmed("unknown_status", **about)
+            log.alarmed("unknown_status", **about)
         if plan is None and not said.ended:
-            alarmed("unknown_plan", **about)
+            log.alarmed("unknown_plan", **about)
         if said.fills_slot and any(each.theirs.id == said.id for each in revision.aside):
-            alarmed("second_subscription", **about)
+            log.alarmed("second_subscription", **about)
         return revision.abandoning(said.id, at) if said.ended else revision
     held = ours.pending
     if not held or said.change != held.mark:

@@ -16,6 +16,7 @@ from billing import (
     customer_table,
     dynamodb,
     gateway,
+    log,
     overage,
     plan_table,
     records,
@@ -23,7 +24,6 @@ from billing import (
     statement_table,
     usage_table,
 )
-from billing.api import alarmed, counted, logger
 from billing.closings import Closing
 from billing.customer_table import Asked
 from billing.domain_events import Happened
@@ -72,7 +72,7 @@ def _close(customer: str, subscription: str, start: int, at: int) -> None:
     if not asked or at < asked.closing.due:
         return
     if not customer_table.lease(customer, asked, at):
-        logger.info("closed_by_another", subscription=subscription, start=start)
+        log.info("closed_by_another", subscription=subscription, start=start)
         return
     metrics = priced(asked.closing.plans)
     stated = [statement for each in metrics for statement in _state(customer, asked.closing, each, at)]
@@ -83,11 +83,11 @@ def _close(customer: str, subscription: str, start: int, at: int) -> None:
     until = _bill([each for each in left if each not in foreign], asked, customer, at)
     if until:
         customer_table.postpone(customer, asked, until)
-        logger.info("postponed", subscription=subscription, start=start, until=until)
+        log.info("postponed", subscription=subscription, start=start, until=until)
         return
     if not _tell(customer, asked, stated, at):
         customer_table.let_go(customer, asked)
-    counted("PeriodsClosed", subscription=subscription, statements=len(stated))
+    log.counted("PeriodsClosed", subscription=subscription, statements=len(stated))
 
 
 def _tell(customer: str, asked: Asked, stated: list[Statement], at: int) -> bool:
@@ -173,7 +173,7 @@ def _let_be(statements: list[Statement], why: str) -> None:
     if not statements:
         return
     first, cents = statements[0], sum(each.due_cents for each in statements)
-    alarmed("usage_unbilled", subscription=first.subscription, start=first.start, cents=cents, reason=why)
+    log.alarmed("usage_unbilled", subscription=first.subscription, start=first.start, cents=cents, reason=why)
     for statement in statements:
         statement_table.bill(statement, NOBODY)
 
@@ -200,7 +200,7 @@ def _bill(statements: list[Statement], asked: Asked, customer: str, at: int) -> 
     if refused:
         cents = sum(each.due_cents for each in refused)
         about = {"subscription": theirs.id, "start": asked.closing.start, "cents": cents}
-        alarmed("usage_unbilled", reason="Stripe refuses it", **about)
+        log.alarmed("usage_unbilled", reason="Stripe refuses it", **about)
         raise StripeRefused(f"Stripe takes {len(refused)} statements not")
     return theirs.current_period_end + WATERMARK if waits else None
 
@@ -224,7 +224,7 @@ def _charge(
                 left.append(statement)
         except StripeRefused as failure:
             refused.append(statement)
-            logger.error("refused", mark=statement.mark, reason=str(failure))
+            log.error("refused", mark=statement.mark, reason=str(failure))
     soon = theirs.current_period_end - at <= SOON
     if collects and soon and not theirs.cancelling and asked.closing.end != theirs.anchor:
         return left, refused
@@ -237,7 +237,7 @@ def _charge_on(draft: str, statement: Statement, theirs: Theirs) -> bool:
     try:
         overage.charge_on(draft, theirs, *_item(statement))
     except InvoiceClosed:
-        logger.warning("draft_missed", invoice=draft, mark=statement.mark)
+        log.warning("draft_missed", invoice=draft, mark=statement.mark)
         return False
     statement_table.bill(statement, draft)
     return True
@@ -259,7 +259,7 @@ def _charge_alone(
                 statement_table.bill(statement, "balance")
             except StripeRefused as failure:
                 refused.append(statement)
-                logger.error("refused", mark=item.mark, reason=str(failure))
+                log.error("refused", mark=item.mark, reason=str(failure))
     owed = [each for each in statements if each.due_cents > 0]
     if owed:
         try:
@@ -268,7 +268,7 @@ def _charge_alone(
             where = {item.mark: invoice.id for item in items}
         except (StripeRefused, InvoiceClosed) as failure:
             where = {mark: found.where for mark, found in overage.billed(theirs.customer, since).items()}
-            logger.error("refused", mark=name, reason=str(failure))
+            log.error("refused", mark=name, reason=str(failure))
         for statement in owed:
             if found := where.get(statement.mark + suffix):
                 statement_table.bill(statement, found)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from billing import changes, customer_table, dunning, gateway, plan_table, pricing, records, subscribing
-from billing.api import Request, counted, logger
+from billing import changes, customer_table, dunning, gateway, log, plan_table, pricing, records, subscribing
+from billing.api import Request
 from billing.customers import Customer, Revision
 from billing.dunning import Case
 from billing.errors import Stale
@@ -85,12 +85,12 @@ def take_step(customer: str, invoice: str, step: int, at: int) -> None:
         ours = customer_table.find(customer, at)
         case = ours.case(invoice)
         if not case or case.outcome or case.taken != step:
-            logger.info("step_not_due", invoice=invoice, step=step)
+            log.info("step_not_due", invoice=invoice, step=step)
             return
         try:
             said = gateway.invoice(invoice)
             if said.status == "open" and said.problem is None:  # a bank is at it; the sweep comes again
-                logger.info("payment_under_way", invoice=invoice, step=step)
+                log.info("payment_under_way", invoice=invoice, step=step)
                 return
             revision = billing(Revision(ours), [said], at)
             case = revision.customer.case(invoice)
@@ -108,7 +108,7 @@ def take_step(customer: str, invoice: str, step: int, at: int) -> None:
             records.commit(ours, revision)
         except Stale:
             continue
-        counted("DunningSteps", invoice=invoice, step=step, outcome=case.outcome if case else None)
+        log.counted("DunningSteps", invoice=invoice, step=step, outcome=case.outcome if case else None)
         return
     raise Stale("the customer keeps moving")
 
@@ -166,7 +166,7 @@ def retry(ours: Customer, at: int, renewed: Mapping[str, str] = NONE) -> None:
         mine = case.subscription if of and not of.theirs.ended else None
         methods = {way.removeprefix("default:").partition(":")[0]: way for way in new}
         paid = any(gateway.retry(case.invoice, method, mine, way) for method, way in methods.items())
-        counted("DunningRetries", invoice=case.invoice, paid=paid)
+        log.counted("DunningRetries", invoice=case.invoice, paid=paid)
         tried = [*new, *(f"default:{method}" for method in methods)]  # it may become the default only now
         ours = records.update(ours, partial(_tried, invoice=case.invoice, tried=tried, at=at), at)
         if paid:

@@ -5,7 +5,6 @@ A write is a value made by `put`, `update` or `check`; `transact` carries them o
 its condition what it grew from, and reads again when that no longer stands.
 """
 
-import logging
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -13,11 +12,9 @@ from functools import cache
 from random import uniform
 from typing import Any, NamedTuple
 
-import boto3
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from billing import aws
 from billing.errors import Contended, Unavailable
 
 TRIES = 5
@@ -31,13 +28,9 @@ THROTTLED = {
 }
 
 
-logging.getLogger("botocore").setLevel(logging.WARNING)  # it tells where it found its credentials
-
-
 @cache
 def db():
-    config = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard"}, max_pool_connections=50)
-    return boto3.client("dynamodb", config=config)
+    return aws.client("dynamodb", read_timeout=3, retries={"mode": "standard"}, max_pool_connections=50)
 
 
 class Page(NamedTuple):
@@ -199,11 +192,45 @@ def transact(writes: list[dict]) -> list[Refusal]:
 
 
 def encode(values: dict) -> dict:
-    return _serialize(values)["M"]
+    """As DynamoDB has them (docs: AttributeValue): texts, whole numbers, flags, nothing, lists and maps of those."""
+    return {name: _encoded(value) for name, value in values.items()}
 
 
 def decode(item: dict) -> dict:
-    return _deserialize({"M": item})
+    return {name: _decoded(value) for name, value in item.items()}
+
+
+def _encoded(value: object) -> dict:
+    match value:
+        case str():
+            return {"S": value}
+        case bool():
+            return {"BOOL": value}
+        case int():
+            return {"N": str(value)}
+        case None:
+            return {"NULL": True}
+        case dict():
+            return {"M": encode(value)}
+        case list() | tuple():
+            return {"L": [_encoded(each) for each in value]}
+    raise TypeError(f"{type(value).__name__} is kept on no record")
+
+
+def _decoded(value: dict) -> Any:
+    ((kind, said),) = value.items()
+    match kind:
+        case "S" | "BOOL":
+            return said
+        case "N":
+            return int(said)
+        case "NULL":
+            return None
+        case "M":
+            return decode(said)
+        case "L":
+            return [_decoded(each) for each in said]
+    raise TypeError(f"{kind} is kept on no record")
 
 
 def _alone(write: dict) -> None:
@@ -253,13 +280,3 @@ def _reached():
         raise
     except BotoCoreError as silent:
         raise Unavailable("the store did not answer") from silent
-
-
-class _Whole(TypeDeserializer):
-    """Numbers on record are whole; the serializer lets no float in."""
-
-    def _deserialize_n(self, value: str) -> int:
-        return int(value)
-
-
-_serialize, _deserialize = TypeSerializer().serialize, _Whole().deserialize

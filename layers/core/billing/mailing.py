@@ -3,8 +3,7 @@
 import os
 from contextlib import suppress
 
-from billing import customer_table, gateway, letters, mail_table, mails, plan_table, ses, standing, wording
-from billing.api import alarmed, counted, logger
+from billing import customer_table, gateway, letters, log, mail_table, mails, plan_table, ses, standing, wording
 from billing.customers import Contact, Customer
 from billing.domain_events import DomainEvent
 from billing.errors import BillingError, MailRefused, NotFound, NothingUpcoming
@@ -22,27 +21,27 @@ def send(customer: str, sequence: int, at: int) -> None:
     """
     mail = mail_table.claim(customer, sequence, at)
     if not mail:
-        logger.info("no_mail_waits", sequence=sequence)
+        log.info("no_mail_waits", sequence=sequence)
         return
     try:
         outcome = _outcome(mail, at)
     except MailRefused as refusal:
         if not mail.attempts:
-            alarmed("mail_refused", sequence=sequence, kind=mail.kind, reason=refusal.reason)
+            log.alarmed("mail_refused", sequence=sequence, kind=mail.kind, reason=refusal.reason)
         mail_table.release(mail, refusal.reason)
         return
     except BillingError as failure:
         mail_table.release(mail, failure.code)
         raise
     mail_table.mark(mail, outcome, at)
-    counted("Mails", sequence=sequence, kind=mail.kind, outcome=outcome)
+    log.counted("Mails", sequence=sequence, kind=mail.kind, outcome=outcome)
 
 
 def _outcome(mail: Mail, at: int) -> str:
     if not ses.sender() or mail.kind not in os.environ["MAILS"].split(","):
         return "switched_off"
     if mail.at + mails.LATE <= at:
-        alarmed("mail_late", sequence=mail.sequence, kind=mail.kind)
+        log.alarmed("mail_late", sequence=mail.sequence, kind=mail.kind)
         return "late"
     event = mail_table.told(mail)
     found = _found(event, customer_table.find(mail.customer, at)) if event else None
@@ -51,7 +50,7 @@ def _outcome(mail: Mail, at: int) -> str:
     ours = found.ours
     contact = mails.recipient(ours, _theirs(ours))
     if not contact.email:
-        alarmed("mail_unaddressed", sequence=mail.sequence, kind=mail.kind)
+        log.alarmed("mail_unaddressed", sequence=mail.sequence, kind=mail.kind)
         return "no_address"
     if ours.bounced == mails.named(contact.email):
         return "bounced"

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from random import randrange
 
-from billing import customer_table, errors, plan_table, standing, usage, usage_table
-from billing.api import alarmed
+from billing import customer_table, errors, log, plan_table, standing, usage, usage_table
 from billing.entitlements import Earlier, Ended
 from billing.errors import Contended, Unavailable, Undecided
 from billing.holds import digest
@@ -117,7 +116,7 @@ class _Batch:
             raise
         except Exception as failure:
             if customer not in self.unreadable:
-                alarmed("unreadable", customer=digest(customer), code=errors.named(failure))
+                log.alarmed("unreadable", customer=digest(customer), code=errors.named(failure))
             self.unreadable.add(customer)
 
     def _divided(self, slots: dict[Slot, list[Event]]) -> set[str]:

@@ -3,8 +3,7 @@
 from dataclasses import replace
 from fractions import Fraction
 
-from billing import customer_table, gateway, plan_table
-from billing.api import counted
+from billing import customer_table, gateway, log, plan_table
 from billing.customers import Customer
 from billing.errors import NothingToChange, NothingUpcoming, QuoteStale, QuoteUsed, UnknownQuote
 from billing.holds import Draft, Step, Wish, digest
@@ -210,4 +209,4 @@ def _compare(ours: Customer, proration: Proration, plan: Plan, quantity: int, re
     credit, charge = -estimate[0].amount_cents, new if resets else estimate[1].amount_cents
     differs = max(abs(credit - proration.credit_cents), abs(charge - proration.charge_cents))
     if differs > len(proration.lines):
-        counted("ProrationDiffers", subscription=theirs.id, stripe=proration.net_cents, ours=int(charge - credit))
+        log.counted("ProrationDiffers", subscription=theirs.id, stripe=proration.net_cents, ours=int(charge - credit))

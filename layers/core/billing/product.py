@@ -5,11 +5,12 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-import requests
+import certifi
+import urllib3
 
 from billing.errors import Unavailable
 
-TIMEOUT = 2, 8  # seconds to connect, and to be answered
+PATIENCE = urllib3.Timeout(connect=2, read=8)  # seconds
 
 logging.getLogger("urllib3").setLevel(logging.WARNING)  # it tells whole URLs, and the query may be a secret
 
@@ -24,20 +25,18 @@ class Answer(NamedTuple):
 
 
 @cache
-def session() -> requests.Session:
-    """Knows nothing of proxies or passwords that the environment might name."""
-    session = requests.Session()
-    session.trust_env = False
-    return session
+def pool() -> urllib3.PoolManager:
+    return urllib3.PoolManager(ca_certs=certifi.where())
 
 
 def post(url: str, body: bytes, headers: dict[str, str]) -> Answer:
     """What it answers, whatever; Unavailable if it does not. Nobody is followed elsewhere, and no body is read."""
     headers = headers | {"content-type": "application/json", "user-agent": "tollgate"}
-    sent = {"data": body, "headers": headers, "timeout": TIMEOUT, "allow_redirects": False, "stream": True}
     try:
-        with session().post(url, **sent) as answer:
-            later = answer.headers.get("retry-after", "")
-            return Answer(answer.status_code, int(later) if re.fullmatch("[0-9]{1,9}", later) else 0)
-    except requests.RequestException:
+        sent = {"body": body, "headers": headers, "timeout": PATIENCE, "retries": False, "preload_content": False}
+        answer = pool().request("POST", url, **sent)
+        answer.close()
+        later = answer.headers.get("retry-after", "")
+        return Answer(answer.status, int(later) if re.fullmatch("[0-9]{1,9}", later) else 0)
+    except urllib3.exceptions.HTTPError:
         raise Unavailable("the product's URL did not answer") from None  # it would tell the URL

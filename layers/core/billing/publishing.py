@@ -2,8 +2,7 @@
 
 import time
 
-from billing import bus, outbox
-from billing.api import alarmed
+from billing import bus, log, outbox
 from billing.errors import Unavailable
 
 
@@ -25,5 +24,5 @@ def publish(customer: str, at: int, deadline: float) -> None:
         if refusal in bus.PASSING:
             raise Unavailable("the bus is busy")
         if refusal:
-            alarmed("event_refused", type=batch[taken].type, sequence=batch[taken].sequence, code=refusal)
+            log.alarmed("event_refused", type=batch[taken].type, sequence=batch[taken].sequence, code=refusal)
             return

@@ -8,10 +8,9 @@ from dataclasses import asdict
 from functools import cache
 from hashlib import sha256
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from billing import aws
 from billing.errors import Malformed
 from billing.webhooks import WebhookEvent, opened
 
@@ -21,7 +20,7 @@ LONGEST = 900  # seconds that a message is hidden
 
 @cache
 def sqs():
-    return boto3.client("sqs", config=Config(connect_timeout=1, read_timeout=5))
+    return aws.client("sqs", read_timeout=5)
 
 
 def send(event: WebhookEvent, replay: int = 0) -> None:

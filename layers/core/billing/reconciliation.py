@@ -6,8 +6,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from billing import changes, collecting, customer_table, dynamodb, errors, gateway, listings, run_table, sync, trials
-from billing.api import alarmed, counted, logger
+from billing import (
+    changes,
+    collecting,
+    customer_table,
+    dynamodb,
+    errors,
+    gateway,
+    listings,
+    log,
+    run_table,
+    sync,
+    trials,
+)
 from billing.customer_table import Kept
 from billing.customers import Customer, Revision, TheirCustomer
 from billing.errors import ChangeInFlight, Failed, NotFound, Stale, Unavailable, Unreadable
@@ -70,7 +81,7 @@ def work(run: Run, at: int) -> Run:
                     break
         except Unavailable as busy:
             run, waits = replace(run, stuck=run.stuck + 1), busy.code
-            logger.warning("reconciliation_waits", run=run.id, stage=run.stage, code=waits)
+            log.warning("reconciliation_waits", run=run.id, stage=run.stage, code=waits)
         if run.stage == DONE:
             run = _finished(run, at)
         run = run_table.save(run, at)
@@ -113,7 +124,7 @@ def _finished(run: Run, at: int) -> Run:
     found = _findings(run)
     counts = {"found": len(found), "repaired": sum(drift.repaired for drift in found)}
     if not run.dry_run:
-        counted("ReconcileRan", run=run.id, compared=run.compared, under_way=run.under_way, **counts)
+        log.counted("ReconcileRan", run=run.id, compared=run.compared, under_way=run.under_way, **counts)
     return replace(run, finished_at=at, **counts)
 
 
@@ -295,7 +306,7 @@ def _follow_up(page: Page, ours: Customer) -> None:
     try:
         sync.follow_up(ours, page.at)
     except Exception as failure:  # the next event, or the next night; and the others are not to wait
-        alarmed("follow_up_unfinished", run=page.run.id, stripe_customer=ours.stripe_id, code=errors.named(failure))
+        log.alarmed("follow_up_unfinished", run=page.run.id, stripe_customer=ours.stripe_id, code=errors.named(failure))
 
 
 def _found(page: Page, drift: Drift) -> str:
@@ -308,9 +319,9 @@ def _found(page: Page, drift: Drift) -> str:
 
 def _log(run: Run, drift: Drift) -> None:
     keys = {"run": run.id, "object": drift.object, "classes": drift.classes, "why_not": drift.why_not}
-    counted("DriftFound", **keys)
+    log.counted("DriftFound", **keys)
     if not run.dry_run:
-        counted("DriftRepaired" if drift.repaired else "DriftUnrepaired", **keys)
+        log.counted("DriftRepaired" if drift.repaired else "DriftUnrepaired", **keys)
 
 
 def _not_judged(page: Page, each: Any, why: str) -> str:

@@ -1,7 +1,6 @@
 """What is told when its time has come: that a trial or a card comes to its end, and that access has."""
 
-from billing import customer_table, records, standing, timers
-from billing.api import counted, logger
+from billing import customer_table, log, records, standing, timers
 from billing.customers import Customer, Revision
 from billing.domain_events import Happened, told
 from billing.errors import Stale
@@ -18,7 +17,7 @@ def remind(customer: str, kind: str, subject: str, step: str, at: int) -> None:
         waiting = timers.of(ours, plan)
         timer = waiting.get(f"{kind}#{subject}#{step}")
         if not timer or (kind == "access" and at < timer.due):
-            logger.info("nothing_to_remind_of", kind=kind, subject=subject, step=step)
+            log.info("nothing_to_remind_of", kind=kind, subject=subject, step=step)
             return
         later = [each for each in waiting.values() if each.kind == kind and timer.due < each.due <= at]
         happened = [] if later else _happened(ours, timer, plan, at)
@@ -26,7 +25,7 @@ def remind(customer: str, kind: str, subject: str, step: str, at: int) -> None:
             records.commit(ours, Revision(ours).telling(at, *happened).reminding(timer.name, at))
         except Stale:
             continue
-        counted("Reminders", kind=kind, subject=subject)
+        log.counted("Reminders", kind=kind, subject=subject)
         return
     raise Stale("the customer keeps moving")
 

@@ -5,20 +5,18 @@ import os
 from datetime import UTC, datetime
 from functools import cache
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from billing import aws
 from billing.errors import Unavailable
 
-# Whoever arranges something has other things to do, and the sweep arranges it again.
-PATIENCE = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1})
 SOON = 60  # seconds: a schedule is to the minute (docs: EventBridge Scheduler, schedule types)
 
 
 @cache
 def scheduler():
-    return boto3.client("scheduler", config=PATIENCE)
+    """Whoever arranges something has other things to do, and the sweep arranges it again: it is asked once."""
+    return aws.client("scheduler", read_timeout=2, retries={"total_max_attempts": 1})
 
 
 def carry_on(name: str, function: str, event: dict, at: int) -> None:

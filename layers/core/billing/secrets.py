@@ -1,24 +1,18 @@
 """The door to Secrets Manager: what Stripe knows us by, and the product's own URL."""
 
 import json
-import logging
 import os
 import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from billing import signatures
+from billing import aws, log, signatures
 from billing.errors import Misconfigured
-from billing.metrics import ANOMALIES, embedded
 
 FRESH = 60  # seconds: a webhook secret that is added while another is rolled is seen within a minute
-
-logger = logging.getLogger()  # also where there is no Powertools; Lambda writes `extra` into the line
 
 _known: dict[str, tuple[float, Any]] = {}  # by the setting that names the secret: since when, and what it says
 
@@ -42,11 +36,7 @@ def _kept[T](setting: str, read: Callable[[dict], T]) -> T:
         try:
             said = read(json.loads(manager().get_secret_value(SecretId=os.environ[setting])["SecretString"]))
         except (BotoCoreError, ClientError, KeyError, TypeError, ValueError) as unread:
-            logger.error(
-                "secret_unread",
-                extra={"setting": setting, "reason": type(unread).__name__}
-                | embedded(ANOMALIES, 1, os.environ["STACK"], time.time()),
-            )
+            log.alarmed("secret_unread", setting=setting, reason=type(unread).__name__)
             if setting not in _known:
                 raise Misconfigured("the secret cannot be read") from unread
             said = _known[setting][1]
@@ -80,4 +70,4 @@ def _text(said: object) -> str:
 
 @cache
 def manager():
-    return boto3.client("secretsmanager", config=Config(connect_timeout=1, read_timeout=3))
+    return aws.client("secretsmanager", read_timeout=3)

@@ -4,20 +4,18 @@ import os
 from email.utils import formataddr
 from functools import cache
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from billing import aws
 from billing.errors import MailRefused, Unavailable
 
-# Never again by itself: an answer that was lost may be one of a mail that was sent.
-ONCE = Config(connect_timeout=2, read_timeout=8, retries={"total_max_attempts": 1})
 AWAY = {"TooManyRequestsException", "LimitExceededException", "ThrottlingException", "Throttling"}
 
 
 @cache
 def ses():
-    return boto3.client("sesv2", config=ONCE)
+    """Never again by itself: an answer that was lost may be one of a mail that was sent."""
+    return aws.client("sesv2", read_timeout=8, connect_timeout=2, retries={"total_max_attempts": 1})
 
 
 def sender() -> str:

@@ -12,8 +12,7 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import NamedTuple
 
-from billing import errors, gateway, translation
-from billing.api import alarmed
+from billing import errors, gateway, log, translation
 from billing.checkouts import Session
 from billing.customers import TheirCustomer
 from billing.gateway import ask, client, key
@@ -58,7 +57,7 @@ def _insist(change: Change, part: str, steps: list[Step]) -> None:
         try:
             _take(change, part, number, step)
         except (errors.StripeRefused, errors.NotFound, errors.PaymentDeclined) as refused:
-            alarmed("follow_up_refused", change=change.id, call=step.call, target=step.target, reason=str(refused))
+            log.alarmed("follow_up_refused", change=change.id, call=step.call, target=step.target, reason=str(refused))
 
 
 def _take(change: Change, part: str, number: int, step: Step) -> None:
@@ -230,7 +229,7 @@ def _schedule_change(step: Step, options: dict) -> None:
     plan = translation.theirs(attached).price
     coming = [_coming(phase, now, plan, late) for phase in step.params["phases"]]
     if late:
-        alarmed("scheduled_change_late", subscription=step.target, seconds=late)
+        log.alarmed("scheduled_change_late", subscription=step.target, seconds=late)
     phases = [now | {"start_date": began, "end_date": ends + late}, *coming]
     said = {"phases": phases, "end_behavior": step.params["end_behavior"], "proration_behavior": "none"}
     ask(client().v1.subscription_schedules.update, schedule.id, said | {"metadata": step.params["metadata"]}, phased)
@@ -295,7 +294,7 @@ def _honour_invoice(step: Step, options: dict) -> None:
         return
     invoice, metadata = made[-1], step.params["metadata"]
     excess = invoice.total - step.params["total"]
-    alarmed("quote_exceeded", invoice=invoice.id, quoted=step.params["total"], excess=excess)
+    log.alarmed("quote_exceeded", invoice=invoice.id, quoted=step.params["total"], excess=excess)
     note = {"amount": excess, "metadata": metadata} | ({"credit_amount": excess} if invoice.status == "paid" else {})
     _credit_note(Step("credit_note", invoice.id, note), options)
 
@@ -308,7 +307,7 @@ def _honour_items(step: Step, options: dict) -> None:
     excess = sum(each.amount for each in own if each.period.start == step.params["at"]) - step.params["net"]
     if excess <= 0 or _among(items, step):
         return
-    alarmed("quote_exceeded", subscription=theirs.id, quoted=step.params["net"], excess=excess)
+    log.alarmed("quote_exceeded", subscription=theirs.id, quoted=step.params["net"], excess=excess)
     item = {"customer": theirs.customer, "subscription": theirs.id, "currency": theirs.currency, "amount": -excess}
     ask(client().v1.invoice_items.create, item | {"metadata": metadata}, options)
 

@@ -10,6 +10,7 @@ from billing import (
     changes,
     customer_table,
     listings,
+    log,
     mail_table,
     outbox,
     queue,
@@ -19,7 +20,6 @@ from billing import (
     timing,
     webhook_table,
 )
-from billing.api import counted, logger
 from billing.errors import BillingError, Failed, NotFound, Stale, Unavailable
 from billing.holds import PATIENCE, digest
 
@@ -64,7 +64,7 @@ def _page(since: int, after: str | None) -> str | None:
     for event in reversed(missed):
         queue.send(event)
     if missed:
-        counted("EventsMissed", len(missed), events=[event.id for event in missed])
+        log.counted("EventsMissed", len(missed), events=[event.id for event in missed])
     return following
 
 
@@ -77,7 +77,7 @@ def innocents(at: int, deadline: float) -> None:
         due = row.replayed_at + EVERY <= at < row.failed_at + DAY
         if row.innocent and due and webhook_table.replays(row):
             queue.send(row.event, replay=row.replays + 1)
-            counted("EventsReplayed", event=row.event.id)
+            log.counted("EventsReplayed", event=row.event.id)
 
 
 def holds(at: int, deadline: float, after: dict | None) -> tuple[bool, dict | None]:
@@ -129,7 +129,7 @@ def waiting(at: int, deadline: float) -> None:
                 break
             arrange()
     except Unavailable as failure:
-        logger.error("not_scheduled", code=failure.code)
+        log.error("not_scheduled", code=failure.code)
 
 
 def _recover(customer: str, since: int, at: int) -> bool:
@@ -137,11 +137,11 @@ def _recover(customer: str, since: int, at: int) -> bool:
     try:
         ours = customer_table.find(customer, at)
         if ours.overdue(at) and not changes.recover(ours, at).pending:
-            counted("HoldsRecovered", held_at=since, stripe_customer=ours.stripe_id)
+            log.counted("HoldsRecovered", held_at=since, stripe_customer=ours.stripe_id)
     except Stale:
         pass  # someone else is at it
     except Exception as failure:  # the next sweep comes back to it, and the others are not to wait
         code = failure.code if isinstance(failure, BillingError) else type(failure).__name__
-        logger.error("hold_not_recovered", held_at=since, code=code)
+        log.error("hold_not_recovered", held_at=since, code=code)
         return isinstance(failure, Failed) or not isinstance(failure, Unavailable)
     return True

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from billing import changes, closing, collecting, customer_table, dynamodb, gateway, records, trials, webhook_table
-from billing.api import alarmed
+from billing import changes, closing, collecting, customer_table, dynamodb, gateway, log, records, trials, webhook_table
 from billing.customers import Customer, Revision
 from billing.errors import MissingAtStripe, NotFound, Stale
 from billing.invoices import Invoice
@@ -100,12 +99,12 @@ def _said(ours: Customer, id: str, events: Sequence[WebhookEvent]) -> Theirs:
         known = ours.subscription if ours.subscription and ours.subscription.theirs.id == id else None
         known = known or customer_table.aside(ours.id, id)
         if known and not known.theirs.ended:
-            alarmed("missing_at_stripe", subscription=id, events=[event.id for event in events])
+            log.alarmed("missing_at_stripe", subscription=id, events=[event.id for event in events])
         if not _deleted(events[0].customer or ""):
             raise MissingAtStripe(id) from unknown
         raise Nothing from None
     if events[0].subscription and said.customer != events[0].customer:
-        alarmed("other_customer", subscription=id, events=[event.id for event in events])
+        log.alarmed("other_customer", subscription=id, events=[event.id for event in events])
         raise Nothing
     return said
 
@@ -163,15 +162,15 @@ def tell(events: Sequence[WebhookEvent], at: int) -> None:
 def _tell(type: str, **about) -> None:
     match type:
         case "charge.dispute.created":
-            alarmed("disputed", **about)
+            log.alarmed("disputed", **about)
         case "radar.early_fraud_warning.created":
-            alarmed("fraud_warning", **about)
+            log.alarmed("fraud_warning", **about)
         case "refund.failed":
-            alarmed("refund_failed", **about)
+            log.alarmed("refund_failed", **about)
         case "invoice.finalization_failed":
-            alarmed("finalization_failed", **about)
+            log.alarmed("finalization_failed", **about)
         case "invoice.payment_attempt_required":
-            alarmed("payment_attempt_required", **about)
+            log.alarmed("payment_attempt_required", **about)
         case _:
             raise AssertionError(f"nobody knows how to tell of {type}")
 

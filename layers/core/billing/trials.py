@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from billing import changes, customer_table, gateway, plan_table, pricing
-from billing.api import Request, logger
+from billing import changes, customer_table, gateway, log, plan_table, pricing
+from billing.api import Request
 from billing.customers import Customer, Revision, TheirCustomer
 from billing.holds import Draft, Wish
 from billing.plans import Plan
@@ -56,7 +56,7 @@ def end_second(ours: Customer, at: int) -> None:
 
     def draft(ours: Customer, wish: Wish, mark: str) -> Draft:
         subscription = ours.live()
-        logger.warning("second_trial", subscription=subscription.theirs.id, action=wish.action)
+        log.warning("second_trial", subscription=subscription.theirs.id, action=wish.action)
         if wish.action == "cancel":
             return pricing.cancellation(ours, wish, mark)
         return Draft(subscription.end_trial_steps(mark), restore=subscription.put_back())
