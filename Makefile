@@ -12,7 +12,7 @@ export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE # the SAM CLI starts in 1 s compiled, in 3 s not
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test conformance test-slow bench serve logs token demo mails plans-diff plans-apply plans-move adopt redrive reconcile setup lock clean
+.PHONY: help check format test conformance test-slow bench build size serve logs token demo mails plans-diff plans-apply plans-move adopt redrive reconcile setup lock clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +38,13 @@ test-slow: $(STACK) $(DYNAMODB) ## histories in every order, deaths at every cal
 
 bench: $(STACK) $(DYNAMODB) ## what it takes, beside the naive way; fails if a bound is broken: [PARTS="usage growth"] [ARGS=--seed=2]
 	@$(VENV)/python -m bench $(call said,PARTS) $(ARGS)
+
+build: $(STACK) ## what is deployed to AWS: `sam build`, compiled and without what no function uses: [ARCH=x86_64]
+	PATH="$(CURDIR)/.local/venv/sam/bin:$$PATH" sam build $(if $(ARCH),--parameter-overrides Arch=$(ARCH))
+	@$(VENV)/python -m local.artifacts
+
+size: $(STACK) ## how large that is, by package
+	@$(VENV)/python -m local.artifacts --sizes
 
 serve: $(STACK) ## the local stack, until Ctrl-C
 	@$(VENV)/python -m local.serve

@@ -16,6 +16,7 @@ from typing import Any
 
 from stripe import StripeClient
 
+from local import artifacts
 from local.issuer import openid_issuer
 from local.ministack import ROOT, MiniStack, ministack
 from local.routes import make_routes
@@ -118,7 +119,7 @@ def local_stack(stripe: Stripe | None = None, **parameters: str) -> Iterator[Sta
 
 
 def build() -> None:
-    """What `sam build` makes of the sources as they are; nothing to do if it made it already."""
+    """What `make build` makes of the sources as they are; nothing to do if it made it already."""
     BUILD.mkdir(parents=True, exist_ok=True)
     with open(BUILD / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test runs may want it at once
@@ -126,11 +127,12 @@ def build() -> None:
         if built.exists() and built.read_text() == sources:
             return
         _sam("build", "--parameter-overrides", f"Arch={ARCH}", env={"AWS_DEFAULT_REGION": "eu-west-1"})
+        artifacts.made_lean(BUILD / "artifacts")
         built.write_text(sources)
 
 
 def _digest() -> str:
-    kept = [ROOT / "template.yaml", ROOT / "samconfig.toml"]
+    kept = [ROOT / "template.yaml", ROOT / "samconfig.toml", ROOT / "local/artifacts.py"]
     kept += [path for folder in ("functions", "layers") for path in sorted((ROOT / folder).rglob("*"))]
     said = sha256(ARCH.encode())
     for path in kept:

@@ -1,0 +1,138 @@
+"""
+What `sam build` made is made lean: `python -m local.artifacts [FOLDER]`. What Lambda has to load on a cold start is
+there compiled, and what no function uses is not there at all.
+
+Nothing may be written next to the code on Lambda, and the times of a zip's files do not match: a module that is not
+compiled, or whose .pyc asks for its source's time, is compiled anew by every cold start, which takes as long again.
+"""
+
+import argparse
+import compileall
+import gzip
+import json
+import re
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from py_compile import PycInvalidationMode
+
+from local.ministack import ROOT
+
+BUILT = ROOT / ".aws-sam/build"
+LAYERS = ("Core", "Vendor")
+UNUSED = ("requests", "charset_normalizer")  # Stripe's library asks for them, and calls by urllib3 (gateway.Wire)
+SERVICES = re.compile(r'aws\.client\("([a-z0-9]+)"')
+KEPT = {"endpoints.json", "partitions.json", "sdk-default-configuration.json", "_retry.json"}
+SAID = ("examples-1.json", "paginators-1.json", "waiters-2.json")  # of a service, and never asked for
+
+
+def made_lean(built: Path) -> None:
+    """Again is no harm."""
+    vendor = built / "Vendor/python"
+    for name in UNUSED:
+        shutil.rmtree(vendor / name, ignore_errors=True)
+    shutil.rmtree(vendor / "bin", ignore_errors=True)
+    _trim(vendor / "botocore/data")
+    for layer in LAYERS:
+        _compile(built / layer / "python", "/opt/python")
+    first, *others = functions(built)
+    _compile(first, "/var/task")
+    for other in others:  # all have the same folder
+        shutil.copytree(first / "__pycache__", other / "__pycache__", dirs_exist_ok=True)
+
+
+def functions(built: Path) -> list[Path]:
+    """A folder for each."""
+    return sorted(path for path in built.iterdir() if path.is_dir() and path.name not in LAYERS)
+
+
+@cache
+def services() -> frozenset[str]:
+    """Those of AWS's that our doors open, by botocore's names."""
+    doors = (ROOT / "layers/core/billing").glob("*.py")
+    return frozenset(found for door in doors for found in SERVICES.findall(door.read_text()))
+
+
+def sizes(built: Path) -> list[tuple[str, int, int]]:
+    """What is in the layers, by package, and one function: name, bytes of it, and files; the largest first."""
+    found: Counter[str] = Counter()
+    files: Counter[str] = Counter()
+    for layer in LAYERS:
+        for path in _files(built / layer / "python"):
+            name = path.relative_to(built / layer / "python").parts[0]
+            found[name] += path.stat().st_size
+            files[name] += 1
+    for path in _files(functions(built)[0]):
+        found["(a function)"] += path.stat().st_size
+        files["(a function)"] += 1
+    return [(name, size, files[name]) for name, size in found.most_common()]
+
+
+def _compile(source: Path, place: str) -> None:
+    """For where it will be: what a traceback tells is a path of Lambda's."""
+    mode = PycInvalidationMode.UNCHECKED_HASH
+    if not compileall.compile_dir(
+        source, quiet=1, stripdir=str(source), prependdir=place, invalidation_mode=mode, workers=0
+    ):
+        raise SystemExit(f"{source}: cannot be compiled")
+
+
+def _trim(data: Path) -> None:
+    """botocore knows 400 services, and looks through all their folders for each client that it makes."""
+    for path in data.iterdir():
+        if path.is_dir() and path.name not in services():
+            shutil.rmtree(path)
+        elif path.is_dir():
+            *older, _ = sorted(path.iterdir())
+            for version in older:
+                shutil.rmtree(version)
+            for name in SAID:
+                for file in path.glob(f"*/{name}*"):
+                    file.unlink()
+        elif path.name.removesuffix(".gz") not in KEPT:
+            path.unlink()
+    known = _read(data, "endpoints.json")
+    prefixes = {_prefix(data / service) for service in services()}
+    for partition in known["partitions"]:
+        partition["services"] = {name: said for name, said in partition["services"].items() if name in prefixes}
+    for file in data.glob("endpoints.json*"):
+        file.unlink()
+    (data / "endpoints.json").write_text(json.dumps(known, separators=(",", ":"), sort_keys=True))
+
+
+def _prefix(service: Path) -> str:
+    (version,) = service.iterdir()
+    return _read(version, "service-2.json")["metadata"]["endpointPrefix"]
+
+
+def _read(folder: Path, name: str) -> dict:
+    (file,) = folder.glob(f"{name}*")
+    said = file.read_bytes()
+    return json.loads(gzip.decompress(said) if file.suffix == ".gz" else said)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m local.artifacts", description=__doc__)
+    parser.add_argument("built", nargs="?", type=Path, default=BUILT, metavar="FOLDER", help="what `sam build` made")
+    parser.add_argument("--sizes", action="store_true", help="only tell what is in it")
+    chosen = parser.parse_args()
+    built = chosen.built
+    if not (built / "Vendor").is_dir():
+        sys.exit(f"{built} holds no build: make build")
+    if not chosen.sizes:
+        made_lean(built)
+    rows = sizes(built)
+    for name, size, files in rows:
+        print(f"{size / 1024:>9.0f} KiB  {files:>5} files  {name}")
+    print(f"{sum(size for _, size, _ in rows) / 1024:>9.0f} KiB  {sum(files for *_, files in rows):>5} files  in all")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What is deployed: nothing of it is compiled on a cold start, and no function loads what it does not need."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
+from pathlib import Path
+
+import pytest
+
+from local import artifacts
+from local.stack import BUILD, build
+from local.tables import TABLES
+
+FUNCTIONS = sorted(Path("functions").glob("*.py"))
+NOWHERE = {"boto3", "s3transfer", "requests", "httpx", "aiohttp", "aws_xray_sdk", "aws_lambda_powertools"}
+HOT = ("receive_webhook", "record_usage", "check_entitlement", "get_entitlements", "get_subscription")
+COMPILED_UNCHECKED = (1).to_bytes(4, "little")  # PEP 552: by the source's hash, and nobody looks at the source
+
+
+@pytest.fixture(scope="module")
+def built():
+    build()
+    return BUILD / "artifacts"
+
+
+@pytest.fixture(scope="module")
+def loaded(built):
+    """The names of all modules that a function has loaded before its first request, of nothing but what is deployed."""
+    folders = (artifacts.functions(built)[0], built / "Core/python", built / "Vendor/python")
+
+    def load(function):
+        paths = [str(folder) for folder in folders]
+        script = f"import sys; sys.path[:0] = {paths}; import {function}, json; print(json.dumps(list(sys.modules)))"
+        settings = {"PATH": os.environ["PATH"], "STACK": "s", "CUSTOMER_CLAIM": "sub", "DEFAULT_PLAN": ""} | TABLES
+        done = subprocess.run([sys.executable, "-I", "-S", "-c", script], env=settings, capture_output=True, text=True)
+        assert not done.returncode, done.stderr
+        return {name.split(".")[0] for name in json.loads(done.stdout)} | set(json.loads(done.stdout))
+
+    return load
+
+
+def test_every_module_is_compiled_for_this_python_and_nobody_asks_its_source(built):
+    sources = [path for path in built.rglob("*.py") if path.name != "template.py"]
+    assert len(sources) > 2000
+    for source in sources:
+        compiled = Path(cache_from_source(str(source))).read_bytes()
+        assert compiled[:4] == MAGIC_NUMBER and compiled[4:8] == COMPILED_UNCHECKED, source
+        assert compiled[8:16] == source_hash(source.read_bytes()), source
+
+
+def test_a_layer_holds_nothing_that_no_function_uses(built):
+    vendor = built / "Vendor/python"
+    assert not NOWHERE & {path.name for path in vendor.iterdir()}
+    assert {path.name for path in (vendor / "botocore/data").iterdir() if path.is_dir()} == artifacts.services()
+    assert artifacts.services() == {"dynamodb", "sqs", "secretsmanager", "scheduler", "events", "sesv2"}
+
+
+@pytest.mark.parametrize("service", sorted(artifacts.services()))
+@pytest.mark.parametrize("region", ["eu-west-1", "us-east-1", "us-gov-west-1", "cn-north-1"])
+def test_what_is_left_of_botocore_reaches_the_same_endpoints(built, service, region):
+    script = "import sys; sys.path[:0] = sys.argv[1:2]; import botocore.session as b; "
+    script += "print(b.get_session().create_client(*sys.argv[2:]).meta.endpoint_url)"
+    settings = {"PATH": os.environ["PATH"], "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    whole = str(Path(sys.modules["botocore"].__path__[0]).parent)
+    urls = [
+        subprocess.run(
+            [sys.executable, "-c", script, place, service, region],
+            env=settings,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for place in (str(built / "Vendor/python"), whole)
+    ]
+    assert urls[0] == urls[1] != ""
+
+
+@pytest.mark.parametrize("file", FUNCTIONS, ids=lambda file: file.stem)
+def test_a_function_loads_only_what_it_needs(loaded, template, file):
+    modules = loaded(file.stem)
+    assert not NOWHERE & modules and "boto3.resources" not in modules
+    assert ("stripe" in modules) == (file.stem != "receive_webhook" and _may_read_the_key(template, file.stem))
+    assert ("pydantic" in modules) == _takes_a_body(file)
+    assert ("jinja2" in modules) == (file.stem == "send_mail")
+
+
+@pytest.mark.parametrize("function", HOT)
+def test_those_that_are_called_all_the_time_load_no_stripe(loaded, function):
+    modules = loaded(function)
+    assert not {"stripe", "boto3", "aws_xray_sdk"} & modules and "botocore.session" in modules
+
+
+def _may_read_the_key(template, function):
+    (resource,) = (
+        resource["Properties"]
+        for resource in template["Resources"].values()
+        if resource.get("Properties", {}).get("Handler") == f"{function}.handler"
+    )
+    return "StripeSecret" in json.dumps(resource["Policies"], default=str)
+
+
+def _takes_a_body(file):
+    calls = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call))
+    return any(keyword.arg == "body" for call in calls for keyword in call.keywords)
