@@ -11,7 +11,7 @@ import time
 
 from bench import chart, report
 
-PARTS = ("usage", "pipeline", "growth")
+PARTS = ("cold", "warm", "usage", "pipeline", "growth")
 
 
 def main() -> int:

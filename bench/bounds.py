@@ -1,6 +1,6 @@
 """What must be so on any machine: units, and ratios within one run."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -10,6 +10,9 @@ GROWS = 20  # times more that adding up on reading takes for the most events tha
 BATCH = 10  # events of one customer in a batch of the queue: as many as a batch of a FIFO queue has at most
 LIGHTER = 2  # times less CPU for an event of such a batch than for one that the naive endpoint takes
 SLOWER = 2  # times longer that a call may take with 100,000 customers and events than with 10
+COLD = {"receive_webhook": 7, "check_entitlement": 7, "get_entitlements": 7, "record_usage": 9}  # times a bare handler
+COLD_WITH_STRIPE = 10
+WARM = ("record_usage", "receive_webhook")  # take at most 1/LIGHTER of their naive twins
 
 
 class Counted(NamedTuple):
@@ -99,3 +102,38 @@ def _more(name: str, by_size: Mapping[int, Grown]) -> Iterator[str]:
 
 def _told(grown: Grown) -> str:
     return ", ".join(f"{float(each):g}" for each in grown[:3])
+
+
+class Started(NamedTuple):
+    """A function's first response."""
+
+    ms: float
+    ratio: float  # to a bare handler's in the same round
+    spread: list[float]  # quartiles of that
+
+
+def cold(found: Mapping[str, Started], stripes: Container[str]) -> list[str]:
+    """What starts more slowly than it may, told in a line each; `stripes` call Stripe."""
+    wrong = []
+    for name, started in found.items():
+        most = COLD.get(name, COLD_WITH_STRIPE if name in stripes else None)
+        if most and started.ratio > most:
+            wrong.append(f"{name}: its first response takes {started.ratio:.2f} times a bare one, more than {most}")
+    return wrong
+
+
+class Warm(NamedTuple):
+    """What a request takes of a function that has had some."""
+
+    cpu_us: float  # without the runtime's
+    spread_us: list[float]  # quartiles
+    whole_us: float
+
+
+def warm(pairs: Mapping[str, tuple[Warm, Warm]]) -> list[str]:
+    """What is not lighter than its naive twin, as far as it has to be; ours first."""
+    return [
+        f"{name}: {ours.cpu_us:.0f} us of CPU, more than 1/{LIGHTER} of {naive.cpu_us:.0f} us naively"
+        for name, (ours, naive) in pairs.items()
+        if name in WARM and ours.cpu_us * LIGHTER > naive.cpu_us
+    ]

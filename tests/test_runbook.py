@@ -10,7 +10,7 @@ from billing import metrics
 
 RUNBOOK = Path("docs/runbook.md").read_text()
 FILES = [path for folder in ("functions", "layers/core/billing") for path in sorted(Path(folder).glob("*.py"))]
-DOOR = "api.py"  # where `counted` and `alarmed` are
+DOOR = "log.py"  # where `counted` and `alarmed` are
 PARTS = ["Means", "Meanwhile", "Look", "Do", "Clears"]
 
 

@@ -101,7 +101,7 @@ def test_an_outage_of_stripe_or_a_wrong_key_counts_against_no_event(process, str
     queue.send(envelope(event))
     waiting = received()
     stripe.fault("unreachable", method="GET", times=40)
-    silent = ["retrying", 0, "Unavailable (unavailable) from APIConnectionError from ConnectionError"]
+    silent = ["retrying", 0, "Unavailable (unavailable) from APIConnectionError from ProtocolError"]
     for _ in range(6):
         assert len(process(waiting)) == 1 and row(event["id"]) == silent
     stripe.faults.clear()
