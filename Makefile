@@ -12,7 +12,7 @@ export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE # the SAM CLI starts in 1 s compiled, in 3 s not
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test conformance test-slow bench serve logs token demo mails plans-diff plans-apply plans-move adopt redrive reconcile setup lock clean
+.PHONY: help check format test conformance test-slow bench cost serve logs token demo mails plans-diff plans-apply plans-move adopt redrive reconcile setup lock clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +38,10 @@ test-slow: $(STACK) $(DYNAMODB) ## histories in every order, deaths at every cal
 
 bench: $(STACK) $(DYNAMODB) ## what it takes, beside the naive way; fails if a bound is broken: [PARTS="usage growth"] [ARGS=--seed=2]
 	@$(VENV)/python -m bench $(call said,PARTS) $(ARGS)
+
+cost: $(DEV) ## what a month comes to at AWS: [CUSTOMERS=1000] [EVENTS=1000] [CHECKS=1000], of each customer; [BATCH=25]
+	@$(VENV)/python -m bench.bill $(call said,CUSTOMERS,--customers) $(call said,EVENTS,--events) \
+		$(call said,CHECKS,--checks) $(call said,BATCH,--batch)
 
 serve: $(STACK) ## the local stack, until Ctrl-C
 	@$(VENV)/python -m local.serve
