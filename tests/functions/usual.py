@@ -384,7 +384,7 @@ def publish_events(w, number=1):
 
     def publish(who):
         keys = [outbox._key(who, outbox.EVENT, sequence) for sequence in told[who]]
-        w.runs("publish_events", {"Records": [streamed(key) for key in keys]})
+        w.runs("publish_events", {"Records": [streamed(w, key) for key in keys]})
 
     return publish
 
@@ -449,7 +449,7 @@ USUAL["process_webhook, 10 of one customer"] = lambda w: process_webhook(w, 10)
 def renewal(w):
     """A draft when the period is over, and within two hours it is finalized and paid: two batches."""
     w.subscribe(ADA)
-    w.goes(DAY)
+    w.goes(5 * DAY)  # ends of months may bring the next day to the same one
     w.subscribe(BOB)
     seen = set(w.stripe.events)
 
@@ -537,7 +537,7 @@ def watch_usage(w, quantity=3):
     for who in BOTH:
         w.counts(customer_id=who, quantity=quantity)
     totals = {who: dynamodb.query("Usage", f"T#{who}") for who in BOTH}
-    return lambda who: w.runs("watch_usage", {"Records": [streamed(each) for each in totals[who]]})
+    return lambda who: w.runs("watch_usage", {"Records": [streamed(w, each) for each in totals[who]]})
 
 
 USUAL["watch_usage, a limit reached"] = lambda w: watch_usage(w, TEAM["limits"]["max_api_calls"])
@@ -548,7 +548,7 @@ def set_timer(w):
     w.sells(trial=TRIAL)
     w.subscribe(plan="trial", quantity=1)
     rows = {who: dynamodb.query(timer_table.TABLE, f"customer#{who}", "timer#")[0] for who in BOTH}
-    return lambda who: w.runs("set_timer", {"Records": [streamed(rows[who])]})
+    return lambda who: w.runs("set_timer", {"Records": [streamed(w, rows[who])]})
 
 
 @usual
@@ -596,8 +596,8 @@ def ended(w):
 (STREAM,) = json.loads(Path("events/dynamodb.json").read_text())["Records"]
 
 
-def streamed(item):
+def streamed(w, item):
     """As the stream of its table brings it, or only its key."""
     told = {"Keys": {name: item[name] for name in ("pk", "sk")}, "NewImage": item}
     told = {name: dynamodb.encode(each) for name, each in told.items()}
-    return STREAM | {"dynamodb": STREAM["dynamodb"] | told | {"ApproximateCreationDateTime": time.time()}}
+    return STREAM | {"dynamodb": STREAM["dynamodb"] | told | {"ApproximateCreationDateTime": w.now}}
