@@ -12,7 +12,7 @@ export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE # the SAM CLI starts in 1 s compiled, in 3 s not
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test conformance test-slow bench build size serve logs token demo mails plans-diff plans-apply plans-move adopt redrive reconcile setup lock clean
+.PHONY: help check format test conformance test-slow bench build cost size serve logs token demo mails plans-diff plans-apply plans-move adopt redrive reconcile setup lock clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -45,6 +45,10 @@ build: $(STACK) ## what is deployed to AWS: `sam build`, compiled and without wh
 
 size: $(STACK) ## how large that is, by package
 	@$(VENV)/python -m local.artifacts --sizes
+
+cost: $(DEV) ## what a month comes to at AWS: [CUSTOMERS=1000] [EVENTS=1000] [CHECKS=1000], of each customer; [BATCH=25]
+	@$(VENV)/python -m bench.bill $(call said,CUSTOMERS,--customers) $(call said,EVENTS,--events) \
+		$(call said,CHECKS,--checks) $(call said,BATCH,--batch)
 
 serve: $(STACK) ## the local stack, until Ctrl-C
 	@$(VENV)/python -m local.serve

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import certifi
 
+from bench.front import Certificate, Tape, front
 from bench.sandbox import Sandbox, runtime, sandbox
-from bench.tls import Certificate
 from bench.world import SETTINGS, WEBHOOK_SECRET, World, http, simulator
 from local import artifacts
 from local.dynamodb_local import dynamodb_local
@@ -26,10 +26,11 @@ from local.ministack import ROOT, ministack
 from local.stack import BUILD, build
 
 TWINS = ROOT / "bench/twins"
-BARE = "bare"
+BARE, LEAN = "bare", "check_entitlement, lean client"
 NAIVE_USAGE, NAIVE_CHECK, NAIVE_WEBHOOK = "naive usage", "naive check", "naive webhook"
 REQUESTS = {  # of twins: the module, and the function that they are asked the same as
     BARE: ("bare", "list_plans"),
+    LEAN: ("lean", "check_entitlement"),
     NAIVE_USAGE: ("naive", "record_usage"),
     NAIVE_CHECK: ("naive", "check_entitlement"),
     NAIVE_WEBHOOK: ("naive", "receive_webhook"),
@@ -56,8 +57,8 @@ class Program(NamedTuple):
 class Deployed:
     """Starts what is deployed, and the twins that it is compared with; and makes what they are asked."""
 
-    def __init__(self, world: World, ours: Program, twins: Program):
-        self.world, self.ours, self.twins = world, ours, twins
+    def __init__(self, world: World, ours: Program, twins: Program, lean: Program, tape: Tape):
+        self.world, self.ours, self.twins, self.lean, self.tape = world, ours, twins, lean, tape
         self._number = itertools.count(1)
         self._routes = {
             resource["Properties"]["Handler"].removesuffix(".handler"): resource["Properties"]
@@ -74,8 +75,10 @@ class Deployed:
 
     def started(self, name: str) -> AbstractContextManager[Sandbox]:
         """One of our functions, or a twin."""
-        twin = name in REQUESTS
-        return sandbox(f"{REQUESTS[name][0] if twin else name}.handler", *(self.twins if twin else self.ours))
+        module, program = REQUESTS[name][0] if name in REQUESTS else name, self.ours
+        if name in REQUESTS:
+            program = self.lean if module == "lean" else self.twins
+        return sandbox(f"{module}.handler", *program)
 
     def calls_stripe(self, function: str) -> bool:
         """By its policies: who may read the key."""
@@ -100,14 +103,17 @@ class Deployed:
         return self._worker(function, number)
 
     def webhook(self) -> dict:
-        """Signed, and never seen before."""
+        """Never seen before."""
+        return self.signed(http("POST", "/webhooks/stripe", self.event | {"id": f"evt_{next(self._number):016x}"}))
+
+    def signed(self, request: dict) -> dict:
+        """The same, signed now if it has to be."""
         from stripe import WebhookSignature
 
-        body = json.dumps(self.event | {"id": f"evt_{next(self._number):016x}"})
-        signature = WebhookSignature.generate_signature_header(body, WEBHOOK_SECRET, int(time.time()))
-        request: dict[str, Any] = http("POST", "/webhooks/stripe") | {"body": body}
-        request["headers"] |= {"stripe-signature": signature}
-        return request
+        if request.get("rawPath") != "/webhooks/stripe":
+            return request
+        signature = WebhookSignature.generate_signature_header(request["body"], WEBHOOK_SECRET, int(time.time()))
+        return request | {"headers": request["headers"] | {"stripe-signature": signature}}
 
     def _used(self) -> dict:
         key = f"key-{next(self._number)}"
@@ -152,11 +158,11 @@ def deployed() -> Iterator[Deployed]:
     with ExitStack() as stack:
         aws, store = stack.enter_context(ministack()), stack.enter_context(dynamodb_local())
         stripe, folder = stack.enter_context(simulator()), Path(stack.enter_context(TemporaryDirectory()))
-        certificate = Certificate(folder)
+        certificate, tape = Certificate(folder), Tape()
         near = aws.environment | {"AWS_ENDPOINT_URL_DYNAMODB": store, "AWS_ACCESS_KEY_ID": str(10**11)}
         world = World(stripe, **near)
         behind = {"AWS_ENDPOINT_URL": aws.endpoint, "AWS_ENDPOINT_URL_DYNAMODB": store, "STRIPE_API_BASE": stripe}
-        fronts = {name: stack.enter_context(certificate.before(url)) for name, url in behind.items()}
+        fronts = {name: stack.enter_context(front(certificate, url, tape)) for name, url in behind.items()}
         settings = {name: os.environ[name] for name in (*SETTINGS, *near, "WEBHOOK_QUEUE", "PATH")} | fronts
         settings |= {"AWS_EXECUTION_ENV": "AWS_Lambda_python3.13", "AWS_SESSION_TOKEN": "bench"}
         lambdas, ours = runtime(folder / "runtime"), _copied(folder / "ours", certificate)
@@ -166,6 +172,8 @@ def deployed() -> Iterator[Deployed]:
             world,
             Program([*ours, lambdas], settings),
             Program([str(TWINS), sysconfig.get_path("purelib")], settings | {"AWS_CA_BUNDLE": str(trusted)}),
+            Program([str(TWINS), *ours, lambdas], settings | {"TRUSTED": str(trusted)}),
+            tape,
         )
 
 

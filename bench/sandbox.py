@@ -33,6 +33,7 @@ class Sandbox:
     """One process and its Runtime API."""
 
     def __init__(self) -> None:
+        self.began = self.ready = 0.0  # when it was started, and when it first asked for an event: loaded
         self._events: Queue[bytes] = Queue()
         self._answers: Queue[tuple[float, str, bytes]] = Queue()
         self._server = Server(("127.0.0.1", 0), self._api())
@@ -76,6 +77,7 @@ class Sandbox:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:  # .../invocation/next
+                sandbox.ready = sandbox.ready or time.perf_counter()
                 event = sandbox._events.get()
                 self.send_response(200)
                 self.send_header("Lambda-Runtime-Aws-Request-Id", "request-1")

@@ -1,7 +1,7 @@
 """
 Our own check_entitlement, with a client of DynamoDB's of fifty lines in botocore's place, on nothing but the standard
-library: to see what that would come to. It knows no retries, no throttling, no clock that is wrong, and no check of what
-it is answered (docs: Signature Version 4, the example of a POST).
+library: to see what that would come to. It knows no retries, no throttling, no clock that is wrong, and no check of
+what it is answered (docs: Signature Version 4, the example of a POST).
 """
 
 import hashlib
@@ -51,20 +51,18 @@ class Client:
         for part in (*scope.split("/"), text):
             key = hmac.digest(key, part.encode(), "sha256")
         known = f"Credential={os.environ['AWS_ACCESS_KEY_ID']}/{scope}"
-        return headers | {
-            "authorization": f"AWS4-HMAC-SHA256 {known}, SignedHeaders={names}, Signature={key.hex()}"
-        }
+        return headers | {"authorization": f"AWS4-HMAC-SHA256 {known}, SignedHeaders={names}, Signature={key.hex()}"}
 
 
 def stand_in() -> None:
     """For the modules that our doors import."""
     aws, botocore, exceptions = (ModuleType(name) for name in ("billing.aws", "botocore", "botocore.exceptions"))
-    vars(aws)["client"] = Client
+    vars(aws).update(client=Client)
     vars(exceptions).update(ClientError=ClientError, BotoCoreError=OSError)
     sys.modules |= {"billing.aws": aws, "botocore": botocore, "botocore.exceptions": exceptions}
     import billing
 
-    vars(billing)["aws"] = aws
+    setattr(billing, "aws", aws)  # noqa: B010
 
 
 stand_in()
