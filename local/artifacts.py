@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from py_compile import PycInvalidationMode
+from typing import Any
 
 from local.ministack import ROOT
 
@@ -25,6 +26,15 @@ BUILT = ROOT / ".aws-sam/build"
 LAYERS = ("Core", "Vendor")
 UNUSED = ("requests", "charset_normalizer")  # Stripe's library asks for them, and calls by urllib3 (gateway.Wire)
 SERVICES = re.compile(r'aws\.client\("([a-z0-9]+)"')
+CALLED = re.compile(r"\b(?:db|sqs|events|scheduler|ses|manager)\(\)\.(?!exceptions)([a-z_]+)\b")
+UNREAD = """
+class ClientMethodDocstring(str):
+    def __new__(cls, *_, **__):
+        return super().__new__(cls)
+
+
+PaginatorDocstring = WaiterDocstring = ClientMethodDocstring
+"""
 KEPT = {"endpoints.json", "partitions.json", "sdk-default-configuration.json", "_retry.json"}
 SAID = ("examples-1.json", "paginators-1.json", "waiters-2.json")  # of a service, and never asked for
 
@@ -36,6 +46,7 @@ def made_lean(built: Path) -> None:
         shutil.rmtree(vendor / name, ignore_errors=True)
     shutil.rmtree(vendor / "bin", ignore_errors=True)
     _trim(vendor / "botocore/data")
+    _without_docs(vendor / "botocore/docs")
     for layer in LAYERS:
         _compile(built / layer / "python", "/opt/python")
     first, *others = functions(built)
@@ -54,6 +65,14 @@ def services() -> frozenset[str]:
     """Those of AWS's that our doors open, by botocore's names."""
     doors = (ROOT / "layers/core/billing").glob("*.py")
     return frozenset(found for door in doors for found in SERVICES.findall(door.read_text()))
+
+
+@cache
+def operations() -> frozenset[str]:
+    """Those that our doors call, of whatever service, in CamelCase."""
+    doors = (ROOT / "layers/core/billing").glob("*.py")
+    found = {name for door in doors for name in CALLED.findall(door.read_text())}
+    return frozenset("".join(part.capitalize() for part in name.split("_")) for name in found)
 
 
 def sizes(built: Path) -> list[tuple[str, int, int]]:
@@ -94,6 +113,8 @@ def _trim(data: Path) -> None:
                     file.unlink()
         elif path.name.removesuffix(".gz") not in KEPT:
             path.unlink()
+    for service in services():
+        _only_what_is_called(data / service)
     known = _read(data, "endpoints.json")
     prefixes = {_prefix(data / service) for service in services()}
     for partition in known["partitions"]:
@@ -101,6 +122,57 @@ def _trim(data: Path) -> None:
     for file in data.glob("endpoints.json*"):
         file.unlink()
     (data / "endpoints.json").write_text(json.dumps(known, separators=(",", ":"), sort_keys=True))
+
+
+def _only_what_is_called(service: Path) -> None:
+    """Of a service's model, which is read whole for each client: our operations, and the shapes that they name."""
+    (version,) = service.iterdir()
+    model = _read(version, "service-2.json")
+    model["operations"] = {name: said for name, said in model["operations"].items() if name in operations()}
+    kept: dict[str, dict] = {}
+    named = list(_shapes(model["operations"]))
+    while named:
+        if (name := named.pop()) not in kept:
+            kept[name] = model["shapes"][name]
+            named += _shapes(kept[name])
+    model["shapes"] = kept
+    for file in version.glob("service-2.json*"):
+        file.unlink()
+    (version / "service-2.json").write_text(json.dumps(_undocumented(model), separators=(",", ":"), sort_keys=True))
+
+
+def _shapes(said: Any) -> Iterator[str]:
+    """Names of shapes, wherever one is meant."""
+    if isinstance(said, dict):
+        if isinstance(said.get("shape"), str):
+            yield said["shape"]
+        for each in said.values():
+            yield from _shapes(each)
+    elif isinstance(said, list):
+        for each in said:
+            yield from _shapes(each)
+
+
+def _undocumented(said: Any) -> Any:
+    """A member may be called `documentation`, too: then it is no text."""
+    match said:
+        case dict():
+            kept = {name: each for name, each in said.items() if name != "documentation" or isinstance(each, dict)}
+            return {name: _undocumented(each) for name, each in kept.items()}
+        case list():
+            return [_undocumented(each) for each in said]
+    return said
+
+
+def _without_docs(docs: Path) -> None:
+    """botocore writes documentation for whoever asks a client's method for it; to load that is a sixth of its time."""
+    for path in docs.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "utils.py":
+            path.unlink()
+    (docs / "__init__.py").touch()
+    (docs / "docstring.py").write_text(UNREAD.lstrip())
 
 
 def _prefix(service: Path) -> str:

@@ -58,6 +58,13 @@ def test_a_layer_holds_nothing_that_no_function_uses(built):
     assert artifacts.services() == {"dynamodb", "sqs", "secretsmanager", "scheduler", "events", "sesv2"}
 
 
+def test_of_each_service_all_that_is_called_is_left_and_no_more(built):
+    models = (built / "Vendor/python/botocore/data").glob("*/*/service-2.json")
+    left = [json.loads(model.read_text())["operations"].keys() for model in models]
+    assert len(left) == len(artifacts.services()) and all(left)
+    assert frozenset().union(*left) == artifacts.operations()
+
+
 @pytest.mark.parametrize("service", sorted(artifacts.services()))
 @pytest.mark.parametrize("region", ["eu-west-1", "us-east-1", "us-gov-west-1", "cn-north-1"])
 def test_what_is_left_of_botocore_reaches_the_same_endpoints(built, service, region):

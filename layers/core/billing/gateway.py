@@ -1,5 +1,7 @@
 """The door to Stripe. No other module imports its library, and none sees its objects or its errors."""
 
+from __future__ import annotations  # or all that they name of Stripe's library would be loaded with it
+
 import logging
 import os
 import time

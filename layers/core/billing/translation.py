@@ -1,5 +1,7 @@
 """Stripe's objects in our words. Only the doors to Stripe see those."""
 
+from __future__ import annotations  # or all that they name of Stripe's library would be loaded with it
+
 import re
 from collections import Counter
 from collections.abc import Container, Iterable
