@@ -5,6 +5,15 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
+COLD = (
+    "receive_webhook",
+    "check_entitlement",
+    "record_usage",
+    "change_seats",
+    "naive webhook",
+    "naive check",
+    "naive usage",
+)
 CHART = Path(__file__).with_name("chart.svg")
 WIDTH, LABEL, BAR, ROW, GAP = 760, 250, 400, 24, 34  # pixels
 STYLE = """
@@ -62,6 +71,18 @@ def _pipeline(numbers: Mapping[str, Any]) -> Panel:
     return Panel("CPU of a webhook event: received, fetched, recorded", "us", bars)
 
 
+def _cold(numbers: Mapping[str, Any]) -> Panel:
+    found = numbers["first response"]
+    bars = [Bar(name, found[name]["ratio"], not name.startswith("naive")) for name in COLD if name in found]
+    return Panel("First response of a cold function, as a bare one takes", "times", bars)
+
+
+def _warm(numbers: Mapping[str, Any]) -> Panel:
+    found = numbers["a request"]
+    bars = [Bar(name, each["cpu_us"], not name.startswith("naive")) for name, each in found.items() if name != "bare"]
+    return Panel("CPU of a request, warm", "us", bars)
+
+
 def _growth(numbers: Mapping[str, Any]) -> Panel:
     bars = [
         Bar(f"{name}: {int(size):,}", each["ms"])
@@ -76,4 +97,4 @@ def _by_size(found: Mapping[str, Any]) -> Sequence[tuple[str, Any]]:
     return sorted(found.items(), key=lambda each: int(each[0]))
 
 
-PANELS = {"usage": _usage, "pipeline": _pipeline, "growth": _growth}
+PANELS = {"cold": _cold, "warm": _warm, "usage": _usage, "pipeline": _pipeline, "growth": _growth}

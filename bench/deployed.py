@@ -11,6 +11,7 @@ import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -43,6 +44,7 @@ NAIVE = {
     "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
     "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
 }
+HERE = "http://localhost/back"
 APART = {"cancel_subscription", "pause_subscription", "resume_subscription", "withdraw_change"}  # of another customer
 FUNCTIONS = sorted(path.stem for path in (ROOT / "functions").glob("*.py"))
 
@@ -69,8 +71,13 @@ class Deployed:
         order = {"plan_slug": "seats", "payment_method": "pm_card_visa", "quantity": 5}
         for customer in ("bob", "ada"):
             world.ask("subscribe", "POST", "/subscription", order, customer=customer)
-        world.ask("record_usage", "POST", "/usage", {"events": [self._used()]})
+        self.used = self._used()
+        world.ask("record_usage", "POST", "/usage", {"events": [self.used]})
         self.event = next(event for event in world.told() if event["type"] == "customer.subscription.created")
+        price = self.event["data"]["object"]["items"]["data"][0]["price"]["id"]
+        run = world.ask("start_reconciliation", "POST", "/reconcile", {})["run"]
+        self.found = {"slug": "seats", "feature": "api_calls", "id": "ada", "version": "1", "price": price, "run": run}
+        self.theirs = self.event["data"]["object"]["customer"]
         world.db.create_table(TableName="Naive", **NAIVE)
 
     def started(self, name: str) -> AbstractContextManager[Sandbox]:
@@ -96,10 +103,11 @@ class Deployed:
             if event["Type"] == "HttpApi":
                 route = event["Properties"]
                 customer = "bob" if function in APART else "ada"
-                found = {"slug": "seats", "feature": "api_calls", "id": "ada"}
+                found = self.found | ({"id": self.event["id"]} if function == "replay_webhook" else {})
                 parameters = {name: said for name, said in found.items() if f"{{{name}}}" in route["Path"]}
                 body = self._body(function, number)
-                return http(route["Method"], route["Path"], body, customer, **parameters)
+                query = "metric=api_calls" if function == "get_usage" else ""
+                return http(route["Method"], route["Path"], body, customer, query, **parameters)
         return self._worker(function, number)
 
     def webhook(self) -> dict:
@@ -119,18 +127,27 @@ class Deployed:
         key = f"key-{next(self._number)}"
         return {"customer_id": "ada", "metric_id": "api_calls", "quantity": 1, "idempotency_key": key}
 
+    def _corrected(self, number: int) -> dict:
+        mistaken = self.used["idempotency_key"]
+        return {"customer_id": "ada", "idempotency_key": f"c{number}", "corrects": mistaken, "reason": "bench"}
+
     def _body(self, function: str, number: int) -> dict | None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         bodies: dict[str, dict] = {
             "record_usage": {"events": [self._used()]},
-            "check_usage": {"metric_id": "api_calls", "quantity": 1},
+            "check_usage": {"customer_id": "ada", "metric_id": "api_calls", "quantity": 1},
             "change_seats": {"quantity": 5 + number},
+            "correct_usage": self._corrected(number),
+            "explain_usage": {"customer_id": "ada", "metric_id": "api_calls", "at": now},
+            "link_customer": {"stripe_customer": self.theirs},
+            "create_checkout": {"plan_slug": "seats", "success_url": HERE, "cancel_url": HERE},
             "quote_change": {"quantity": 5 + number},
             "put_plan": SEATS,
             "update_customer": {"name": f"Ada {number}"},
             "cancel_subscription": {},
             "pause_subscription": {},
             "change_plan": {"plan_slug": "seats", "quantity": 5 + number},
-            "create_portal": {"return_url": "http://localhost/back"},
+            "create_portal": {"return_url": HERE},
             "subscribe": {"plan_slug": "seats", "payment_method": "pm_card_visa"},
             "override_limits": {"limits": {"max_api_calls": 10**9 + number}},
         }
@@ -138,6 +155,8 @@ class Deployed:
 
     def _worker(self, function: str, number: int) -> dict:
         subscription = self.event["data"]["object"]["id"]
+        bounced = {"eventType": "Bounce", "bounce": {"bounceType": "Permanent"}}
+        bounced["mail"] = {"destination": ["ada@example.com"], "tags": {"stripe_customer": [self.theirs]}}
         events: dict[str, dict] = {
             "process_webhook": self.world.batch([self.event | {"id": f"evt_{number:016x}"}]),
             "bury_webhook": self.world.batch([self.event | {"id": f"evt_{number:016x}"}]),
@@ -148,6 +167,7 @@ class Deployed:
             "publish_events": {"customer": "ada"},
             "reconcile": {"time": f"2026-01-01T00:{number % 60:02}:00Z"},
             "sweep": {},
+            "note_bounce": {"detail": bounced},
         }
         return events.get(function, {"Records": []})
 

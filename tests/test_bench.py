@@ -15,9 +15,13 @@ from bench.bounds import (
     Counted,
     Grown,
     Handled,
+    Started,
+    Warm,
     broken,
+    cold,
     growing,
     slow_pipeline,
+    warm,
 )
 from bench.costs import (
     MILLION,
@@ -30,6 +34,7 @@ from bench.costs import (
     write_units,
 )
 from bench.report import Part, entry, keep, kept
+from bench.sandbox import runtime, sandbox
 
 KB = 1024
 ALONE, TOGETHER, MANY = (
@@ -197,3 +202,46 @@ def test_a_chart_is_of_the_parts_that_are_there(parts):
     drawn = ElementTree.fromstring(chart.drawn({name: kept()[name] for name in parts}))
     titles = [each for each in drawn.iter("{http://www.w3.org/2000/svg}text") if each.get("class") == "title"]
     assert len(titles) == len(parts)
+
+
+def started(**ratios):
+    return {name: Started(ratio * 40, ratio, [ratio, ratio]) for name, ratio in ratios.items()}
+
+
+def test_a_cold_start_may_take_as_many_times_a_bare_one_as_is_said():
+    at_most = started(
+        receive_webhook=7.0, check_entitlement=7.0, get_entitlements=7.0, record_usage=9.0, quote_change=10.0
+    )
+    assert cold(at_most | started(get_plan=99.0), {"quote_change"}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio"),
+    [("receive_webhook", 7.1), ("get_entitlements", 7.1), ("record_usage", 9.1), ("quote_change", 10.1)],
+)
+def test_one_that_starts_more_slowly_is_named(name, ratio):
+    (told,) = cold(started(**{name: ratio}), {"quote_change"})
+    assert name in told and f"{ratio:.2f}" in told
+
+
+def test_a_warm_request_takes_half_of_what_the_naive_one_does():
+    heavy, light = Warm(1000.0, [], 1200.0), Warm(500.0, [], 700.0)
+    assert warm({"record_usage": (light, heavy), "check_entitlement": (heavy, light)}) == []
+    (told,) = warm({"record_usage": (Warm(501.0, [], 700.0), heavy)})
+    assert "record_usage" in told and "501" in told
+
+
+def test_a_function_is_started_asked_and_timed_as_lambda_does(tmp_path):
+    (tmp_path / "twice.py").write_text("def handler(event, context):\n    return {'twice': 2 * event['n']}\n")
+    with sandbox("twice.handler", [str(tmp_path), runtime(tmp_path / "runtime")], {}) as process:
+        answers = [process.ask({"n": n}) for n in (1, 21)]
+        assert [answer for _, answer in answers] == [{"twice": 2}, {"twice": 42}]
+        assert process.began < process.ready < answers[0][0] < answers[1][0]
+        assert 0 < process.cpu() < 60
+
+
+def test_what_a_function_raises_is_its_answer(tmp_path):
+    (tmp_path / "fails.py").write_text("def handler(event, context):\n    raise KeyError('n')\n")
+    with sandbox("fails.handler", [str(tmp_path), runtime(tmp_path / "runtime")], {}) as process:
+        _, answer = process.ask({})
+    assert answer["errorType"] == "KeyError"
