@@ -39,9 +39,9 @@ test-slow: $(STACK) $(DYNAMODB) ## histories in every order, deaths at every cal
 bench: $(STACK) $(DYNAMODB) ## what it takes, beside the naive way; fails if a bound is broken: [PARTS="usage growth"] [ARGS=--seed=2]
 	@$(VENV)/python -m bench $(call said,PARTS) $(ARGS)
 
-build: $(STACK) ## what is deployed to AWS: `sam build`, compiled and without what no function uses: [ARCH=x86_64]
+build: $(STACK) ## what is deployed to AWS: `sam build`, compiled and without what no function uses: [ARCH=x86_64] [ROOTS=all]
 	PATH="$(CURDIR)/.local/venv/sam/bin:$$PATH" sam build $(if $(ARCH),--parameter-overrides Arch=$(ARCH))
-	@$(VENV)/python -m local.artifacts
+	@$(VENV)/python -m local.artifacts $(call said,ROOTS,--roots)
 
 size: $(STACK) ## how large that is, by package
 	@$(VENV)/python -m local.artifacts --sizes

@@ -186,13 +186,13 @@ def deployed() -> Iterator[Deployed]:
         settings = {name: os.environ[name] for name in (*SETTINGS, *near, "WEBHOOK_QUEUE", "PATH")} | fronts
         settings |= {"AWS_EXECUTION_ENV": "AWS_Lambda_python3.13", "AWS_SESSION_TOKEN": "bench"}
         lambdas, ours = runtime(folder / "runtime"), _copied(folder / "ours", certificate)
-        trusted = folder / "trusted.pem"
+        trusted, amazon = folder / "trusted.pem", str(Path(ours[-1]) / artifacts.ROOTS)
         trusted.write_text(Path(certifi.where()).read_text() + certificate.text)
         yield Deployed(
             world,
-            Program([*ours, lambdas], settings),
+            Program([*ours, lambdas], settings | {"AWS_CA_BUNDLE": amazon}),
             Program([str(TWINS), sysconfig.get_path("purelib")], settings | {"AWS_CA_BUNDLE": str(trusted)}),
-            Program([str(TWINS), *ours, lambdas], settings | {"TRUSTED": str(trusted)}),
+            Program([str(TWINS), *ours, lambdas], settings | {"TRUSTED": amazon}),
             tape,
         )
 
@@ -202,7 +202,7 @@ def _copied(folder: Path, certificate: Certificate) -> list[str]:
     built = BUILD / "artifacts"
     sources = [artifacts.functions(built)[0], *(built / layer / "python" for layer in artifacts.LAYERS)]
     paths = [shutil.copytree(source, folder / str(place)) for place, source in enumerate(sources)]
-    for bundle in ("certifi/cacert.pem", "stripe/data/ca-certificates.crt"):
+    for bundle in (artifacts.ROOTS, "certifi/cacert.pem", "stripe/data/ca-certificates.crt"):
         with (paths[-1] / bundle).open("a") as trusted:
             trusted.write(certificate.text)
     return [str(path) for path in paths]

@@ -2,17 +2,15 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from billing import changes, plan_table, pricing
 from billing.api import Request, endpoint
+from billing.bodies import Body
 from billing.customers import Customer
 from billing.errors import Malformed
 from billing.holds import Draft, Wish
 
 
-class Cancellation(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Cancellation(Body):
     immediately: bool = False
     unused_time: Literal["none", "credit", "refund"] | None = None
 

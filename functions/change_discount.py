@@ -2,18 +2,16 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from billing import changes, gateway
 from billing.api import Request, endpoint
+from billing.bodies import Body, matching
 from billing.customers import Customer
 from billing.discounts import CODE
 from billing.holds import Draft, Wish
 
 
-class Promotion(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    promotion_code: Annotated[str, Field(pattern=CODE)] | None
+class Promotion(Body):
+    promotion_code: Annotated[str, matching(CODE)] | None
 
 
 @endpoint(body=Promotion)

@@ -2,21 +2,21 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Meta
 
 from billing import changes, plan_table, pricing
 from billing.api import Request, endpoint
+from billing.bodies import Body, matching
 from billing.customers import Customer
 from billing.holds import Draft, Wish
 from billing.plans import MOST_SEATS, SLUG
 
 
-class Choice(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    plan_slug: Annotated[str, Field(pattern=SLUG)]
-    quantity: Annotated[int, Field(ge=1, le=MOST_SEATS)] | None = None
+class Choice(Body):
+    plan_slug: Annotated[str, matching(SLUG)]
+    quantity: Annotated[int, Meta(ge=1, le=MOST_SEATS)] | None = None
     effective: Literal["now", "period_end"] | None = None
-    quote_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    quote_id: Annotated[str, matching(r"^[0-9a-f]{32}$")] | None = None
 
 
 @endpoint(body=Choice)

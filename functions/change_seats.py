@@ -2,20 +2,20 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Meta
 
 from billing import changes, plan_table, pricing
 from billing.api import Request, endpoint
+from billing.bodies import Body, matching
 from billing.customers import Customer
 from billing.holds import Draft, Wish
 from billing.plans import MOST_SEATS
 
 
-class Seats(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    quantity: Annotated[int, Field(ge=1, le=MOST_SEATS)]
+class Seats(Body):
+    quantity: Annotated[int, Meta(ge=1, le=MOST_SEATS)]
     effective: Literal["now", "period_end"] | None = None
-    quote_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    quote_id: Annotated[str, matching(r"^[0-9a-f]{32}$")] | None = None
 
 
 @endpoint(body=Seats)

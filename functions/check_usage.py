@@ -2,23 +2,20 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Meta
 
 from billing import standing, usage, usage_table
 from billing.api import Request, endpoint
+from billing.bodies import Body, Name
 from billing.entitlements import Measure, Standing
 from billing.errors import Unavailable
-from billing.holds import NAMEABLE
 from billing.usage import MOST
 
-Name = Annotated[str, Field(pattern=NAMEABLE)]
 
-
-class Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Asked(Body):
     customer_id: Name
     metric_id: Name
-    quantity: Annotated[int, Field(ge=0, le=MOST)] = 1
+    quantity: Annotated[int, Meta(ge=0, le=MOST)] = 1
 
 
 @endpoint(body=Asked, of_customer=False)

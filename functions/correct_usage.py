@@ -1,32 +1,27 @@
 """POST /usage/corrections: void an event, or put a right one in its place."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from msgspec import Meta
 
 from billing import correcting
 from billing.api import Request, endpoint
+from billing.bodies import Body, Name
 from billing.corrections import Correction
-from billing.holds import NAMEABLE
 from billing.usage import MOST
 
-Name = Annotated[str, Field(pattern=NAMEABLE)]
 
-
-class Correcting(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Correcting(Body):
     customer_id: Name
     idempotency_key: Name
     corrects: Name
-    quantity: Annotated[int, Field(ge=-MOST, le=MOST)] | None = None
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+    quantity: Annotated[int, Meta(ge=-MOST, le=MOST)] | None = None
     value: Name | None = None
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
 
-    @model_validator(mode="after")
-    def _is_another(self) -> Self:
+    def __post_init__(self) -> None:
         if self.idempotency_key == self.corrects:
             raise ValueError("a correction is an event of its own, with a key of its own")
-        return self
 
 
 @endpoint(body=Correcting, of_customer=False)

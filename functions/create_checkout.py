@@ -1,32 +1,30 @@
 """POST /checkout: buy a plan on a page of Stripe's."""
 
 import os
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from msgspec import Meta
 
 from billing import changes, gateway, plan_table, registration, return_urls, trials
 from billing.api import Request, endpoint
+from billing.bodies import Body, matching
 from billing.customers import Customer
 from billing.discounts import CODE
 from billing.holds import Draft, Wish
 from billing.plans import MOST_SEATS, SLUG
 
 
-class Order(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    plan_slug: Annotated[str, Field(pattern=SLUG)]
-    quantity: Annotated[int, Field(ge=1, le=MOST_SEATS)] = 1
-    promotion_code: Annotated[str, Field(pattern=CODE)] | None = None
-    allow_promotion_codes: bool = False
+class Order(Body):
+    plan_slug: Annotated[str, matching(SLUG)]
     success_url: str
     cancel_url: str
+    quantity: Annotated[int, Meta(ge=1, le=MOST_SEATS)] = 1
+    promotion_code: Annotated[str, matching(CODE)] | None = None
+    allow_promotion_codes: bool = False
 
-    @model_validator(mode="after")
-    def _one_code(self) -> Self:
+    def __post_init__(self) -> None:
         if self.promotion_code and self.allow_promotion_codes:
             raise ValueError("a promotion code leaves no room for another")
-        return self
 
 
 @endpoint(body=Order)

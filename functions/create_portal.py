@@ -3,15 +3,13 @@
 import os
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from billing import customer_table, gateway, registration, return_urls
 from billing.api import Request, endpoint
+from billing.bodies import Body
 from billing.customers import Customer
 
 
-class Visit(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Visit(Body):
     return_url: str
     flow: Literal["payment_method_update", "subscription_cancel"] | None = None
 

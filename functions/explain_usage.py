@@ -1,20 +1,13 @@
 """POST /usage/explain: every line of a charge, with its plan version, rate, days and events, worked out again."""
 
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field
-
 from billing import explaining, usage
 from billing.api import Request, endpoint
+from billing.bodies import Body, Name
 from billing.errors import Malformed
-from billing.holds import NAMEABLE
 from billing.usage import Unfit
 
-Name = Annotated[str, Field(pattern=NAMEABLE)]
 
-
-class Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Asked(Body):
     customer_id: Name
     metric_id: Name
     at: str  # any instant of the period

@@ -2,15 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from billing import adoption
 from billing.api import Request, endpoint
+from billing.bodies import Body, matching
 
 
-class Link(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    stripe_customer: Annotated[str, Field(pattern=r"^cus_[A-Za-z0-9]{1,250}$")]
+class Link(Body):
+    stripe_customer: Annotated[str, matching(r"^cus_[A-Za-z0-9]{1,250}$")]
 
 
 @endpoint(body=Link)

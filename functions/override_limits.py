@@ -2,15 +2,14 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from billing import customer_table, records
 from billing.api import Request, endpoint
-from billing.offers import Count, Name
+from billing.offers import Count, Document, Name
 
 
-class Limits(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Limits(Document):
     limits: Annotated[dict[Name, Count | None], Field(max_length=100)]
 
 

@@ -1,19 +1,20 @@
 """POST /subscription/pause: no money is taken until a date, or until it is resumed."""
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from msgspec import Meta
 
 from billing import changes
 from billing.api import Request, endpoint
+from billing.bodies import Body
 from billing.customers import Customer
 from billing.errors import Malformed
 from billing.holds import Draft, Wish
 
 
-class Pause(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    resumes_at: AwareDatetime | None = None
+class Pause(Body):
+    resumes_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 @endpoint(body=Pause)

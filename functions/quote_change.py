@@ -2,17 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Meta
 
 from billing import changes, plan_table, pricing
 from billing.api import Request, endpoint
+from billing.bodies import Body, matching
 from billing.plans import MOST_SEATS, SLUG
 
 
-class Question(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    plan_slug: Annotated[str, Field(pattern=SLUG)] | None = None
-    quantity: Annotated[int, Field(ge=1, le=MOST_SEATS)] | None = None
+class Question(Body):
+    plan_slug: Annotated[str, matching(SLUG)] | None = None
+    quantity: Annotated[int, Meta(ge=1, le=MOST_SEATS)] | None = None
     effective: Literal["now", "period_end"] | None = None
 
 

@@ -2,19 +2,19 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Meta
 
 from billing import metering
 from billing.api import Request, endpoint
+from billing.bodies import Body
 from billing.errors import Malformed
 from billing.usage import UNREADABLE
 
 
-class Batch(BaseModel):
+class Batch(Body):
     """Each event is judged on its own (usage.read): a bad one never fails its neighbours."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-    events: Annotated[list[Any], Field(min_length=1, max_length=100)]
+    events: Annotated[list[Any], Meta(min_length=1, max_length=100)]
     all_or_nothing: bool = False  # of what is counted against one hard limit: all that is new, or none of it
 
 

@@ -3,17 +3,15 @@
 import os
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict
-
 from billing import reconciliation, run_table, scheduler
 from billing.api import Request, endpoint
+from billing.bodies import Body
 from billing.errors import KeyReused
 from billing.holds import digest
 from billing.runs import Run
 
 
-class Wanted(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Wanted(Body):
     dry_run: bool = True
 
 

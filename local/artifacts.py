@@ -35,16 +35,25 @@ class ClientMethodDocstring(str):
 
 PaginatorDocstring = WaiterDocstring = ClientMethodDocstring
 """
+LATER = (  # what is imported at the top of a file, and the one line there that it is for, which nobody comes to
+    ("stripe/_http_client.py", "import asyncio", "return asyncio.sleep(secs)"),
+    ("urllib3/http2/__init__.py", "from importlib.metadata import version", 'h2_version = version("h2")'),
+)
+ROOTS = "aws-roots.pem"  # AWS_CA_BUNDLE of the template
+AMAZON = re.compile(r"^# Subject: CN=(Amazon Root CA \d|Starfield Services Root Certificate Authority - G2) O=", re.M)
 KEPT = {"endpoints.json", "partitions.json", "sdk-default-configuration.json", "_retry.json"}
 SAID = ("examples-1.json", "paginators-1.json", "waiters-2.json")  # of a service, and never asked for
 
 
-def made_lean(built: Path) -> None:
-    """Again is no harm."""
+def made_lean(built: Path, everyone: bool = False) -> None:
+    """Again is no harm. `everyone`: of AWS, every root certificate is trusted that others trust, not Amazon's alone."""
     vendor = built / "Vendor/python"
     for name in UNUSED:
         shutil.rmtree(vendor / name, ignore_errors=True)
     shutil.rmtree(vendor / "bin", ignore_errors=True)
+    _trust(vendor, everyone)
+    for name, statement, use in LATER:
+        _import_later(vendor / name, statement, use)
     _trim(vendor / "botocore/data")
     _without_docs(vendor / "botocore/docs")
     for layer in LAYERS:
@@ -88,6 +97,26 @@ def sizes(built: Path) -> list[tuple[str, int, int]]:
         found["(a function)"] += path.stat().st_size
         files["(a function)"] += 1
     return [(name, size, files[name]) for name, size in found.most_common()]
+
+
+def _trust(vendor: Path, everyone: bool) -> None:
+    """
+    Those whom botocore trusts. To read all root certificates takes 15 ms, for each service's first connection; AWS's
+    certificates are signed by Amazon's five alone (docs: Amazon Trust Services, repository).
+    """
+    known = re.split(r"^(?=# Issuer: )", (vendor / "certifi/cacert.pem").read_text(), flags=re.MULTILINE)
+    trusted = [each for each in known if everyone or AMAZON.search(each)]
+    if len(trusted) < 5:
+        raise SystemExit("certifi lacks roots of Amazon's: make build ROOTS=all")
+    (vendor / ROOTS).write_text("".join(trusted))
+
+
+def _import_later(file: Path, statement: str, use: str) -> None:
+    text, there = file.read_text(), re.compile(rf"^( +)({re.escape(use)})$", re.MULTILINE)
+    if len(there.findall(text)) != 1:
+        raise SystemExit(f"{file}: is not as it was")
+    if f"\n{statement}\n" in text:
+        file.write_text(there.sub(rf"\1{statement}\n\n\1\2", text.replace(f"\n{statement}\n", "\n")))
 
 
 def _compile(source: Path, place: str) -> None:
@@ -193,13 +222,14 @@ def _files(folder: Path) -> Iterator[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser("python -m local.artifacts", description=__doc__)
     parser.add_argument("built", nargs="?", type=Path, default=BUILT, metavar="FOLDER", help="what `sam build` made")
+    parser.add_argument("--roots", choices=["amazon", "all"], default="amazon", help="who signs for AWS")
     parser.add_argument("--sizes", action="store_true", help="only tell what is in it")
     chosen = parser.parse_args()
     built = chosen.built
     if not (built / "Vendor").is_dir():
         sys.exit(f"{built} holds no build: make build")
     if not chosen.sizes:
-        made_lean(built)
+        made_lean(built, everyone=chosen.roots == "all")
     rows = sizes(built)
     for name, size, files in rows:
         print(f"{size / 1024:>9.0f} KiB  {files:>5} files  {name}")

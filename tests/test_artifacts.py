@@ -3,6 +3,8 @@
 import ast
 import json
 import os
+import shutil
+import ssl
 import subprocess
 import sys
 from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
@@ -17,6 +19,7 @@ from local.tables import TABLES
 FUNCTIONS = sorted(Path("functions").glob("*.py"))
 NOWHERE = {"boto3", "s3transfer", "requests", "httpx", "aiohttp", "aws_xray_sdk", "aws_lambda_powertools"}
 HOT = ("receive_webhook", "record_usage", "check_entitlement", "get_entitlements", "get_subscription")
+DOCUMENTS = {"put_plan", "override_limits"}  # in terms of a plan's (offers.Document)
 COMPILED_UNCHECKED = (1).to_bytes(4, "little")  # PEP 552: by the source's hash, and nobody looks at the source
 
 
@@ -85,12 +88,40 @@ def test_what_is_left_of_botocore_reaches_the_same_endpoints(built, service, reg
     assert urls[0] == urls[1] != ""
 
 
+def test_aws_is_whom_amazon_signs_for(built, template):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(built / "Vendor/python" / artifacts.ROOTS)
+    names = {dict(part for (part,) in each["subject"])["commonName"] for each in context.get_ca_certs()}
+    assert names == {
+        *(f"Amazon Root CA {n}" for n in range(1, 5)),
+        "Starfield Services Root Certificate Authority - G2",
+    }
+    settings = template["Globals"]["Function"]["Environment"]["Variables"]
+    assert settings["AWS_CA_BUNDLE"] == f"/opt/python/{artifacts.ROOTS}"
+
+
+def test_or_whom_anybody_signs_for_if_that_is_wanted(tmp_path):
+    shutil.copytree(BUILD / "artifacts", tmp_path / "built")
+    artifacts.made_lean(tmp_path / "built", everyone=True)
+    vendor = tmp_path / "built/Vendor/python"
+    assert (vendor / artifacts.ROOTS).read_text() == (vendor / "certifi/cacert.pem").read_text()
+
+
+@pytest.mark.parametrize("name", [name for name, *_ in artifacts.LATER])
+def test_what_is_imported_later_is_missed_nowhere_else(built, name):
+    ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", built / "Vendor/python" / name]
+    done = subprocess.run(ruff, capture_output=True, text=True)
+    assert not done.returncode, done.stdout
+
+
 @pytest.mark.parametrize("file", FUNCTIONS, ids=lambda file: file.stem)
 def test_a_function_loads_only_what_it_needs(loaded, template, file):
     modules = loaded(file.stem)
     assert not NOWHERE & modules and "boto3.resources" not in modules
     assert ("stripe" in modules) == (file.stem != "receive_webhook" and _may_read_the_key(template, file.stem))
-    assert ("pydantic" in modules) == _takes_a_body(file)
+    assert ("pydantic" in modules) == (file.stem in DOCUMENTS)
+    assert ("msgspec" in modules) == (_takes_a_body(file) and file.stem not in DOCUMENTS)
+    assert "asyncio" not in modules and ("importlib.metadata" in modules) == ("pydantic" in modules)
     assert ("jinja2" in modules) == (file.stem == "send_mail")
 
 

@@ -35,6 +35,7 @@ DOORS = {
     "dynamodb": {"botocore"},
 }
 DOORS |= {"offers": {"pydantic"}, "listings": set(), "scheduler": {"botocore"}, "queue": {"botocore"}}
+DOORS |= {"bodies": {"msgspec"}}
 DOORS |= {"bus": {"botocore"}, "product": {"urllib3", "certifi", "logging"}}
 DOORS |= {"ses": {"botocore"}, "letters": {"jinja2", "markupsafe"}}
 DOORS |= {"secrets": {"botocore"}} | {table: set() for table in TABLES}
@@ -43,7 +44,7 @@ PROCEDURES = {"records", "catalogue", "registration", "changes", "pricing", "tri
 PROCEDURES |= {"mailing", "subscribing", "collecting", "reminding", "timing", "publishing"}
 PROCEDURES |= {"sweeping", "reconciliation", "adoption", "closing", "correcting", "history", "explaining", "alerting"}
 OUTSIDE = {"boto3", "botocore", "stripe", "pydantic", "os", "time", "random", "requests", "urllib3", "certifi"}
-OUTSIDE |= {"jinja2", "markupsafe", "local", "logging", "datetime.now", "secrets"}
+OUTSIDE |= {"msgspec", "jinja2", "markupsafe", "local", "logging", "datetime.now", "secrets"}
 PASSING = {"os", "time", "random"}  # a door reads its settings, keeps its memory fresh and waits with jitter
 MODULES = sorted(Path("layers/core/billing").glob("[!_]*.py"))
 

@@ -74,10 +74,10 @@ def test_a_metric_that_the_plan_does_not_have_is_not_found(api, pro):
 
 
 @pytest.mark.parametrize("action", ["get_usage", "get_entitlements", "check_entitlement", "record_usage"])
-def test_what_is_called_most_starts_without_stripe_and_reads_without_pydantic(action):
+def test_what_is_called_most_starts_without_stripe_and_reads_without_a_bodys_library(action):
     paths = [path for path in sys.path if path]
     code = f"import sys; sys.path[:0] = {paths!r}; import {action}; print(*sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
     assert importlib.import_module(action) and "stripe" not in loaded
-    assert ("pydantic" in loaded) == (action == "record_usage")
+    assert "pydantic" not in loaded and ("msgspec" in loaded) == (action == "record_usage")

@@ -41,7 +41,7 @@ class Request(NamedTuple):
 
 def endpoint(body=None, of_customer: bool = True):
     """
-    `body` is a pydantic model of what the action is given; this door uses it without importing pydantic.
+    `body` is a kind of bodies.Body, or of offers.Document: what the action is given; none loads neither.
 
     The action answers what becomes the JSON of a 200, or raises a BillingError. What is read carries an ETag.
     """
@@ -53,7 +53,7 @@ def endpoint(body=None, of_customer: bool = True):
                 try:
                     customer = _customer(http) if of_customer else ""
                     given = [_read(body, http)] if body else _none(http)
-                    fingerprint = digest(action.__module__, *(each.model_dump_json() for each in given))
+                    fingerprint = digest(action.__module__, *(each.said() for each in given))
                     path, query = _path(http), http.get("queryStringParameters") or {}
                     request = Request(customer, _key(http), fingerprint, path, query, int(time.time()), _actor(http))
                     content = action(request, *given)
@@ -113,10 +113,9 @@ def _read(body, http: dict):
         raise Malformed.of([("body", "is missing: what is put is put whole")])
     try:
         given = base64.b64decode(text, validate=True) if http.get("isBase64Encoded") else text.encode()
-        return body.model_validate_json(given or b"{}")
-    except ValueError as invalid:  # pydantic's own error is one, and so is what is no base64 or no UTF-8
-        found = getattr(invalid, "errors", lambda: [{"loc": (), "msg": "not JSON in UTF-8"}])()
-        raise Malformed.of([(".".join(map(str, each["loc"])) or "body", each["msg"]) for each in found]) from invalid
+    except ValueError as invalid:
+        raise Malformed.of([("body", "not JSON in UTF-8")]) from invalid
+    return body.read(given or b"{}")
 
 
 def _none(http: dict) -> list:

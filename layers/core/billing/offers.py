@@ -3,9 +3,19 @@
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from billing.currencies import chargeable
+from billing.errors import Malformed
 from billing.plans import MOST_METRICS, MOST_SEATS, SLUG, Metric, Plan
 from billing.prices import PRICE
 from billing.rating import AMOUNT, MOST_TIERS, Rate, Tier
@@ -26,15 +36,32 @@ Days = Annotated[int, Field(ge=0, le=90)]
 Percent = Annotated[int, Field(ge=1, le=1000)]
 
 
-class Step(BaseModel):
+class Document(BaseModel):
+    """Written by people: all that is wrong with it is told at once, each by its place (bodies.Body tells the first)."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @classmethod
+    def read(cls, given: bytes) -> Self:
+        """Malformed, with the fields that are wrong."""
+        try:
+            return cls.model_validate_json(given)
+        except ValidationError as wrong:
+            faults = [(".".join(map(str, each["loc"])) or "body", each["msg"]) for each in wrong.errors()]
+            raise Malformed.of(faults) from wrong
+
+    def said(self) -> str:
+        """The same for the same, however it was written."""
+        return self.model_dump_json()
+
+
+class Step(Document):
     up_to: Units | None
     unit_amount: Amount = "0"
     flat_amount: Amount = "0"
 
 
-class Priced(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Priced(Document):
     model: Literal["unit", "package", "graduated", "volume"]
     included: Count = 0
     unit_amount: Amount | None = None
@@ -51,8 +78,7 @@ class Priced(BaseModel):
         return Rate(**said, tiers=[Tier(**step.model_dump()) for step in self.tiers])
 
 
-class Counted(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Counted(Document):
     limit: Name | None = None  # max_<metric> unless said
     enforcement: Literal["hard", "soft", "observe"] = "hard"
     aggregation: Literal["sum", "max", "last", "unique"] = "sum"
@@ -74,8 +100,7 @@ class Counted(BaseModel):
         return Metric(self.limit or f"max_{id}", **said, price=self.price.rate() if self.price else None)
 
 
-class Offer(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Offer(Document):
     name: Annotated[str, Field(min_length=1, max_length=100)]
     billing_interval: Literal["month", "year"]
     currency: Annotated[str, Field(pattern=r"^[a-z]{3}$")]
