@@ -28,7 +28,7 @@ class TaxId(Body):
 
 
 class Profile(Body):
-    email: Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=255)] | None = None
+    email: Annotated[str, matching(r"^[^@\s]+@[^@\s]+$", max_length=255)] | None = None
     name: Text | None = None
     phone: Annotated[str, Meta(max_length=20)] | None = None
     address: Address | None = None

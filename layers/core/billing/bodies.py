@@ -10,9 +10,9 @@ from billing.errors import Malformed
 from billing.holds import NAMEABLE
 
 
-def matching(pattern: str) -> Meta:
+def matching(pattern: str, max_length: int | None = None) -> Meta:
     """As JSON Schema has it: Python's `$` would let the end of a line follow."""
-    return Meta(pattern=pattern.removesuffix("$") + r"\Z")
+    return Meta(pattern=pattern.removesuffix("$") + r"\Z", max_length=max_length)
 
 
 Name = Annotated[str, matching(NAMEABLE)]
