@@ -232,6 +232,8 @@ def plain(schema: dict[str, Any], defined) -> dict[str, Any]:
         said["anyOf"] = [plain(each, defined) for each in said["anyOf"]]
     if "items" in said:
         said["items"] = plain(said["items"], defined)
+    if "enum" in said:
+        said.setdefault("type", "string")
     if required := said.pop("required", None):
         said["required"] = sorted(required)
     return said

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import pytest
-from msgspec import Meta
+from msgspec import Meta, field
 
 from billing.bodies import Body, Name, matching
 from billing.errors import Malformed
@@ -16,8 +16,8 @@ class Part(Body):
 class Order(Body):
     name: Name
     code: Annotated[str, matching(r"^[a-z]+$", max_length=3)] | None = None
-    parts: list[Part] = []
-    other: list[Any] = []
+    parts: list[Part] = field(default_factory=list)
+    other: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.name == self.code:
@@ -25,7 +25,7 @@ class Order(Body):
 
 
 @pytest.mark.parametrize(
-    ("given", "field"),
+    ("given", "place"),
     [
         ("{}", "name"),
         ('{"name": 1}', "name"),
@@ -54,13 +54,13 @@ class Order(Body):
         ("", "body"),
     ],
 )
-def test_the_first_thing_that_is_wrong_is_told_by_its_place(given, field):
-    if field is None:
+def test_the_first_thing_that_is_wrong_is_told_by_its_place(given, place):
+    if place is None:
         assert Order.read(given.encode()) == Order("ada")
         return
     with pytest.raises(Malformed) as wrong:
         Order.read(given.encode())
-    assert [each["field"] for each in wrong.value.fields] == [field]
+    assert [each["field"] for each in wrong.value.fields] == [place]
 
 
 @pytest.mark.parametrize("given", [b"\xff", b'{"name": "\xff"}', b'{"name": "ada", "other": ["\xff"]}'])

@@ -26,7 +26,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
         """Malformed, with the first field that is wrong."""
         try:
             return msgspec.json.Decoder(cls, float_hook=float).decode(given)
-        except msgspec.MsgspecError as wrong:
+        except ValueError as wrong:  # msgspec's own is one, and so is what is no UTF-8
             raise Malformed.of([_fault(str(wrong))]) from wrong
         except RecursionError as wrong:
             raise Malformed.of([("body", "is nested too deeply")]) from wrong
