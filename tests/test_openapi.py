@@ -233,7 +233,7 @@ def plain(schema: dict[str, Any], defined) -> dict[str, Any]:
     if "items" in said:
         said["items"] = plain(said["items"], defined)
     if "enum" in said:
-        said.setdefault("type", "string")
+        said = {"type": "string"} | said | {"enum": sorted(said["enum"])}
     if required := said.pop("required", None):
         said["required"] = sorted(required)
     return said
