@@ -230,8 +230,8 @@ def plain(schema: dict[str, Any], defined) -> dict[str, Any]:
             said[name] = {key: plain(each, defined) for key, each in said[name].items()}
     if "anyOf" in said:
         said["anyOf"] = [plain(each, defined) for each in said["anyOf"]]
-    if "items" in said:
-        said["items"] = plain(said["items"], defined)
+    if items := said.pop("items", None):
+        said["items"] = plain(items, defined)
     if "enum" in said:
         said = {"type": "string"} | said | {"enum": sorted(said["enum"])}
     if required := said.pop("required", None):
@@ -248,7 +248,7 @@ def test_what_a_function_reads_is_what_is_told(routes):
         wanted = schema_of(model)
         told = plain(body["content"]["application/json"]["schema"], at)
         if file == "record_usage":  # each event is read by itself: usage.read
-            told["properties"]["events"]["items"] = {}
+            del told["properties"]["events"]["items"]
         defined = lambda reference, wanted=wanted: wanted["$defs"][reference.rsplit("/", 1)[1]]  # noqa: E731
         assert told == plain(wanted, defined), file
         assert body.get("required", False) == (method == "PUT" or bool(wanted.get("required")))
